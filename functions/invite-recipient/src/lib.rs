@@ -1,0 +1,51 @@
+//! `InviteRecipient`: the activation link goes to the secure contact, and only there.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws::dynamo::DynamoStore;
+use aws::ses::SesMailer;
+use delivery::failure::StepError;
+use delivery::ports::{Clock, ConnectorStore, Inviter};
+use delivery::provision::invite;
+use events::steps::ConnectorInput;
+use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
+use sharing::invite::LinkInviter;
+
+/// The function.
+pub struct InviteRecipient {
+    connectors: Arc<dyn ConnectorStore>,
+    inviter: Arc<dyn Inviter>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for InviteRecipient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("InviteRecipient")
+    }
+}
+
+#[async_trait]
+impl Task for InviteRecipient {
+    const STEP: &'static str = "InviteRecipient";
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT", "SENDER_ADDRESS"];
+    type Input = ConnectorInput;
+    type Output = ();
+
+    async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
+        let config = aws::connect().await;
+        let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let mailer = Arc::new(SesMailer::new(&config, environment.require("SENDER_ADDRESS")?));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let inviter = LinkInviter::new(store.clone(), mailer, environment.require("SHARING_ENDPOINT")?, clock.clone());
+        Ok(Self { connectors: store, inviter: Arc::new(inviter), clock })
+    }
+
+    fn subject(input: &ConnectorInput) -> Subject {
+        Subject::Connector(input.connector_id.clone())
+    }
+
+    async fn handle(&self, input: ConnectorInput) -> Result<(), StepError> {
+        invite(&*self.connectors, &*self.inviter, &*self.clock, &input.connector_id).await
+    }
+}

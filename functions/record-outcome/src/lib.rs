@@ -1,0 +1,84 @@
+//! `RecordOutcome`: a delivery is shared, or failed at a phase with a code.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws::dynamo::DynamoStore;
+use delivery::failure::{FailureCode, StepError};
+use delivery::outcome::{record_failed, record_shared};
+use delivery::ports::{Clock, DeliveryStore};
+use delivery::state::{DeliveryState, Ended};
+use events::steps::{OutcomeRecorded, RecordOutcomeInput};
+use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
+
+/// The function.
+pub struct RecordOutcome {
+    deliveries: Arc<dyn DeliveryStore>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for RecordOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecordOutcome")
+    }
+}
+
+#[async_trait]
+impl Task for RecordOutcome {
+    const STEP: &'static str = "RecordOutcome";
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME"];
+    type Input = RecordOutcomeInput;
+    type Output = OutcomeRecorded;
+
+    async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
+        let config = aws::connect().await;
+        let store = DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?);
+        Ok(Self { deliveries: Arc::new(store), clock: Arc::new(SystemClock) })
+    }
+
+    fn subject(input: &RecordOutcomeInput) -> Subject {
+        match input {
+            RecordOutcomeInput::Delivered(published) => Subject::Delivery(published.delivery()),
+            RecordOutcomeInput::Failed { deliveries, .. } => match deliveries.as_slice() {
+                [one] => Subject::Delivery(one.clone()),
+                [first, ..] => Subject::Run(first.run.clone()),
+                [] => Subject::Unknown,
+            },
+        }
+    }
+
+    async fn handle(&self, input: RecordOutcomeInput) -> Result<OutcomeRecorded, StepError> {
+        let now = self.clock.now();
+        match input {
+            RecordOutcomeInput::Delivered(published) => {
+                let delivery = published.delivery();
+                let ended = Ended::Shared {
+                    rows: published.staged.rows,
+                    rejected_rows: published.staged.rejected_rows,
+                    bytes: published.staged.bytes,
+                };
+                record_shared(&*self.deliveries, &delivery, ended, now).await?;
+                let (run, connectors) = (delivery.run, vec![delivery.connector]);
+                Ok(OutcomeRecorded { run, connectors, state: DeliveryState::Shared, code: None })
+            }
+            RecordOutcomeInput::Failed { deliveries, failure } => {
+                let Some(run) = deliveries.first().map(|delivery| delivery.run.clone()) else {
+                    return Err(StepError::new(FailureCode::ConnectorNotFound, "the failure names no connector"));
+                };
+                let mut code = None;
+                for delivery in &deliveries {
+                    let kept = record_failed(&*self.deliveries, delivery, failure.clone(), now).await?;
+                    tracing::warn!(
+                        delivery.id = %delivery,
+                        failure.code = %kept.code,
+                        failure.phase = kept.phase().as_str(),
+                        "delivery failed"
+                    );
+                    code = Some(kept.code);
+                }
+                let connectors = deliveries.into_iter().map(|delivery| delivery.connector).collect();
+                Ok(OutcomeRecorded { run, connectors, state: DeliveryState::Failed, code })
+            }
+        }
+    }
+}

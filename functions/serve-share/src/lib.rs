@@ -1,0 +1,136 @@
+//! `serve-share`: the open Delta Sharing server and the activation pages, as one Lambda behind a streaming function
+//! URL. The routers are `sharing`'s; this is their assembly on AWS.
+
+mod urls;
+
+use std::sync::Arc;
+
+use aws::dynamo::DynamoStore;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::map_request;
+use lambda::{Environment, SystemClock};
+use lambda_http::RequestExt as _;
+use lambda_http::request::RequestContext;
+use sharing::activation::{self, ActivationPages};
+use sharing::secrets::OsSecrets;
+use sharing::server::{self, ClientAddress, Server, URL_LIFE_SECONDS};
+use tables::snapshot::TableReader;
+
+pub use urls::S3Urls;
+
+/// The settings of the function.
+pub const SETTINGS: &[&str] = &["TABLES_BUCKET", "STATE_TABLE_NAME"];
+
+/// Assembles the function and answers requests until the platform ends it.
+///
+/// # Errors
+///
+/// Returns an error that names the setting, if one is missing or wrong.
+pub async fn serve() -> Result<(), lambda::Error> {
+    lambda::start_logging();
+    let app = assemble(&Environment::process(SETTINGS)).await?;
+    lambda_http::run_with_streaming_response(app).await
+}
+
+async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
+    let config = aws::connect().await;
+    let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+    let bucket = Arc::new(aws::s3::bucket(environment.require("TABLES_BUCKET")?)?);
+    let clock = Arc::new(SystemClock);
+    let server = Server {
+        catalog: store.clone(),
+        tables: Arc::new(TableReader::new(bucket.clone())),
+        urls: Arc::new(S3Urls::new(bucket)),
+        clock: clock.clone(),
+        url_life_seconds: URL_LIFE_SECONDS,
+    };
+    Ok(app(server, ActivationPages { activations: store, secrets: Arc::new(OsSecrets), clock }))
+}
+
+/// Everything that the function answers.
+#[must_use]
+pub fn app(server: Server, pages: ActivationPages) -> Router {
+    server::router(server).merge(activation::router(pages)).layer(map_request(with_client_address))
+}
+
+/// Notes the client's address as the platform saw it. What a client writes into headers is not asked.
+async fn with_client_address(mut request: Request) -> Request {
+    let address = if let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() {
+        context.http.source_ip.as_deref().and_then(|text| text.parse().ok())
+    } else {
+        None
+    };
+    if let Some(address) = address {
+        request.extensions_mut().insert(ClientAddress(address));
+    }
+    request
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Request, StatusCode};
+    use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
+    use testkit::builders::{connector_id, instant};
+    use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn app_with_token_for(allowed_ip: &str) -> Router {
+        let sharing = Arc::new(InMemorySharing::default());
+        let clock = Arc::new(ManualClock::at_seconds(0));
+        let grant = Grant {
+            connector: connector_id("acme"),
+            holder: Holder::Recipient,
+            expires_at: instant(10),
+            allowed_ips: vec![allowed_ip.to_owned()],
+        };
+        sharing.put_token(&SecretHash::of("token"), &grant).await.unwrap();
+        let server = Server {
+            catalog: sharing.clone(),
+            tables: Arc::new(TableReader::new(Arc::new(object_store::memory::InMemory::new()))),
+            urls: Arc::new(FakeSigner::default()),
+            clock: clock.clone(),
+            url_life_seconds: URL_LIFE_SECONDS,
+        };
+        let secrets = Arc::new(CountedSecrets::default());
+        app(server, ActivationPages { activations: sharing, secrets, clock })
+    }
+
+    /// A request as the function URL hands it over.
+    fn event(path: &str) -> Request<lambda_http::Body> {
+        let event = format!(
+            r#"{{"version":"2.0","routeKey":"$default","rawPath":"{path}","rawQueryString":"",
+            "headers":{{"authorization":"Bearer token","x-forwarded-for":"203.0.113.1","host":"h.lambda-url.test"}},
+            "requestContext":{{"accountId":"anonymous","apiId":"a","domainName":"h.lambda-url.test","requestId":"r",
+            "http":{{"method":"GET","path":"{path}","protocol":"HTTP/1.1","sourceIp":"198.51.100.7","userAgent":"x"}},
+            "routeKey":"$default","stage":"$default","time":"12/Mar/2026:19:03:58 +0000","timeEpoch":1583348638390}},
+            "isBase64Encoded":false}}"#
+        );
+        lambda_http::request::from_str(&event).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_address_is_the_platforms_not_the_headers() {
+        for (allowed_ip, expected) in [("198.51.100.0/24", StatusCode::OK), ("203.0.113.1", StatusCode::FORBIDDEN)] {
+            let app = app_with_token_for(allowed_ip).await;
+            let response = app.oneshot(event("/delta-sharing/shares")).await.unwrap();
+            assert_eq!(response.status(), expected, "{allowed_ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_function_says_that_it_is_there() {
+        let response = app_with_token_for("198.51.100.7").await.oneshot(event("/health")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_function_without_settings_does_not_start() {
+        let error = assemble(&Environment::from([("TABLES_BUCKET", "b")])).await.unwrap_err();
+        assert!(error.to_string().contains("STATE_TABLE_NAME"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! Recorded runs, and which connectors of a team take data.
+
+use async_trait::async_trait;
+use delivery::connector::ConnectorState;
+use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
+use delivery::ports::{PortError, ReadyConnector, Recorded, RunStore};
+use delivery::run::Run;
+use delivery::timestamp::Timestamp;
+use events::{connector_record, run_record};
+
+use super::expression::Write;
+use super::item::{Attributes, Item, Key, instant, list, text};
+use super::{DynamoStore, Met, Transacted, damaged, deliveries};
+
+/// The most connectors of one run: a transaction has at most 100 writes, and one is the run's.
+pub const CONNECTORS_MAX: usize = 90;
+
+const LIST: &str = "list the team's connectors";
+const RECORD: &str = "record the run";
+const READ: &str = "read the run's record";
+
+#[async_trait]
+impl RunStore for DynamoStore {
+    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
+        let items = self.list(LIST, Key::team_entry(team.as_str(), "")).await?;
+        items.iter().filter_map(|item| ready_connector(item).transpose()).collect()
+    }
+
+    async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError> {
+        if connectors.len() > CONNECTORS_MAX {
+            let source =
+                format!("the team has {} connectors in scope; {CONNECTORS_MAX} is the limit", connectors.len());
+            return Err(damaged(RECORD, source));
+        }
+        let mut writes = vec![run_item(run, connectors, now)?];
+        writes.extend(connectors.iter().map(|connector| {
+            deliveries::accepted(&DeliveryKey { connector: connector.clone(), run: run.key.clone() }, now)
+        }));
+        match self.transact(RECORD, writes).await? {
+            Transacted::Done => Ok(Recorded::New),
+            Transacted::Refused(met) => match met.into_iter().next() {
+                Some(Met::Condition(Some(item))) => Ok(Recorded::Before { connectors: recorded_connectors(&item)? }),
+                Some(Met::Condition(None) | Met::Nothing) | None => {
+                    Err(damaged(RECORD, "the table refused the record and did not say what is there"))
+                }
+            },
+        }
+    }
+
+    async fn recorded_run(&self, key: &RunKey) -> Result<Option<Run>, PortError> {
+        let Some(item) = self.get(READ, Key::run(key)).await? else { return Ok(None) };
+        let record = Attributes::of(&item, READ).text("record")?;
+        run_record::read(record).map(Some).map_err(|error| damaged(READ, error))
+    }
+}
+
+fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Write, PortError> {
+    let record = run_record::write(run).map_err(|error| damaged(RECORD, error))?;
+    let attributes = [
+        ("record", text(&record)),
+        ("finished_at", instant(run.finished_at)),
+        ("accepted_at", instant(now)),
+        ("connectors", list(connectors.iter().map(ConnectorId::as_str))),
+    ];
+    Ok(Write::put(Key::run(&run.key), attributes).when_new())
+}
+
+fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortError> {
+    Attributes::of(item, RECORD).list("connectors", |id| ConnectorId::new(id).ok())
+}
+
+/// A team's entry of a connector, if it is ready.
+fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, PortError> {
+    let attributes = Attributes::of(item, LIST);
+    if attributes.read("state", ConnectorState::parse)? != ConnectorState::Ready {
+        return Ok(None);
+    }
+    let workflows = attributes.read("workflows", |scope| connector_record::read_scope(scope).ok())?;
+    Ok(Some(ReadyConnector { id: attributes.connector_id()?, workflows }))
+}

@@ -1,0 +1,244 @@
+//! What is known of tables: schema versions and labels, how far their logs reach, and what `__LATEST` mirrors.
+
+use async_trait::async_trait;
+use delivery::ids::{ConnectorId, DeliveryKey, WorkflowId};
+use delivery::ports::{LoadView, PortError, PortErrorKind, TableStore};
+use delivery::schema::Fingerprint;
+use delivery::state::Step;
+use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
+use delivery::timestamp::Timestamp;
+
+use super::expression::Write;
+use super::item::{Attributes, Item, Key, instant, membership, number, text};
+use super::{DynamoStore, Met, Transacted, Written, busy, connectors, deliveries, pause};
+
+/// How often opening a schema version begins again because another writer was first.
+const OPEN_ATTEMPTS_MAX: u32 = 40;
+
+const VIEW: &str = "read what a load needs";
+const OPEN: &str = "open a schema version";
+const AIM: &str = "note the table version that a load aims at";
+const LOADED: &str = "note that a run is loaded";
+const SHARED: &str = "note that a table is shared";
+const LATEST: &str = "read the state of a latest table";
+const PUT_LATEST: &str = "note the state of a latest table";
+
+#[async_trait]
+impl TableStore for DynamoStore {
+    async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
+        let keys = [
+            Key::connector(&delivery.connector),
+            Key::delivery(delivery),
+            Key::table(&delivery.connector, &delivery.run.workflow, fingerprint),
+        ];
+        let [connector, record, table] = self.get_all(VIEW, keys).await?;
+        Ok(LoadView {
+            connector: connector.map(|item| connectors::read(&item, VIEW)).transpose()?,
+            delivery: record.map(|item| deliveries::read(delivery, &item, VIEW)).transpose()?,
+            table: table.map(|item| read_table(&item, VIEW)).transpose()?,
+        })
+    }
+
+    async fn open_schema_version(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        fingerprint: &Fingerprint,
+        now: Timestamp,
+    ) -> Result<VersionTable, PortError> {
+        let mut label = WorkflowLabel::preferred(workflow);
+        for attempt in 0..OPEN_ATTEMPTS_MAX {
+            let keys = [Key::table(connector, workflow, fingerprint), Key::workflow(connector, workflow)];
+            let [table, known] = self.get_all(OPEN, keys).await?;
+            if let Some(item) = table {
+                return read_table(&item, OPEN);
+            }
+            let newest = known.map(|item| read_workflow(&item)).transpose()?;
+            let (table, writes) = opening(connector, workflow, fingerprint, newest, &label, now);
+            match self.transact(OPEN, writes).await? {
+                Transacted::Done => return Ok(table),
+                // The claim of the label is the last write of a workflow's first table.
+                Transacted::Refused(met) => {
+                    if matches!(met.get(LABEL_CLAIM), Some(Met::Condition(_))) {
+                        label = WorkflowLabel::distinct(workflow);
+                    }
+                }
+            }
+            pause(attempt).await;
+        }
+        Err(busy(OPEN))
+    }
+
+    async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError> {
+        let write = deliveries::entered(delivery, Step::Loading, now);
+        let item = match self.update(AIM, write.set_once("aimed_table_version", number(table_version))).await? {
+            Written::Done(item) => item,
+            Written::Refused(item) => item.unwrap_or_default(),
+        };
+        let kept = Attributes::of(&item, AIM).optional_number("aimed_table_version")?;
+        Ok(kept.unwrap_or(table_version))
+    }
+
+    async fn loaded(
+        &self,
+        delivery: &DeliveryKey,
+        table: &VersionTable,
+        table_version: u64,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let noted = deliveries::entered(delivery, Step::Publishing, now)
+            .set("loaded_table_version", number(table_version))
+            .set("table_name", text(table.name.as_str()));
+        let key = Key::table(&delivery.connector, &delivery.run.workflow, &table.fingerprint);
+        let reached = Write::update(key).set("table_version", number(table_version)).when(
+            "attribute_exists(#pk) AND (attribute_not_exists(#table_version) OR #table_version <= :table_version)",
+        );
+        let Transacted::Refused(met) = self.transact(LOADED, vec![noted.clone(), reached.clone()]).await? else {
+            return Ok(());
+        };
+        match met.get(1) {
+            Some(Met::Condition(None)) => return Err(unopened(LOADED)),
+            // A neighbour's commit is ahead.
+            Some(Met::Condition(Some(_))) => {}
+            // The delivery is shared, but the log reaches this far all the same.
+            Some(Met::Nothing) | None => {
+                self.update(LOADED, reached).await?;
+            }
+        }
+        if matches!(met.first(), Some(Met::Nothing)) {
+            self.update(LOADED, noted).await?;
+        }
+        Ok(())
+    }
+
+    async fn version_table_shared(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        fingerprint: &Fingerprint,
+    ) -> Result<(), PortError> {
+        let write = Write::update(Key::table(connector, workflow, fingerprint))
+            .set("membership", membership(Membership::Shared))
+            .when("attribute_exists(#pk)");
+        match self.update(SHARED, write).await? {
+            Written::Done(_) => Ok(()),
+            Written::Refused(_) => Err(unopened(SHARED)),
+        }
+    }
+
+    async fn latest(&self, connector: &ConnectorId, workflow: &WorkflowId) -> Result<Option<LatestTable>, PortError> {
+        let item = self.get(LATEST, Key::latest(connector, workflow)).await?;
+        item.map(|item| read_latest(&item)).transpose()
+    }
+
+    async fn put_latest(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        latest: &LatestTable,
+    ) -> Result<(), PortError> {
+        // A newer state that is known already is what was asked for.
+        self.update(PUT_LATEST, latest_item(connector, workflow, latest)).await?;
+        Ok(())
+    }
+}
+
+fn unopened(operation: &'static str) -> PortError {
+    PortError::new(PortErrorKind::NotFound, operation, "the schema version was not opened")
+}
+
+/// The place of a label's claim among the writes of a workflow's first table.
+const LABEL_CLAIM: usize = 2;
+
+/// The next version table of a workflow, and the writes that open it if nobody else was first.
+fn opening(
+    connector: &ConnectorId,
+    workflow: &WorkflowId,
+    fingerprint: &Fingerprint,
+    newest: Option<(WorkflowLabel, u32)>,
+    label: &WorkflowLabel,
+    now: Timestamp,
+) -> (VersionTable, Vec<Write>) {
+    let first = newest.is_none();
+    let (label, known) = newest.unwrap_or_else(|| (label.clone(), 0));
+    let schema_version = SchemaVersion(known.saturating_add(1));
+    let table = VersionTable {
+        name: TableName::version(&label, schema_version),
+        label: label.clone(),
+        schema_version,
+        fingerprint: fingerprint.clone(),
+        table_version: None,
+        shared: Membership::Unshared,
+    };
+    let counted = Write::update(Key::workflow(connector, workflow))
+        .set("label", text(label.as_str()))
+        .set("newest_schema_version", number(schema_version.0));
+    let counted = if first {
+        counted.when_new()
+    } else {
+        counted.when("#newest_schema_version = :known").valued("known", number(known))
+    };
+    let mut writes = vec![table_item(connector, workflow, &table, now), counted];
+    if first {
+        let claim = Write::put(Key::label(connector, &label), [("workflow_id", text(workflow.as_str()))]);
+        let claim = claim.when("attribute_not_exists(#pk) OR #workflow_id = :workflow_id");
+        writes.push(claim.valued("workflow_id", text(workflow.as_str())));
+    }
+    (table, writes)
+}
+
+fn table_item(connector: &ConnectorId, workflow: &WorkflowId, table: &VersionTable, now: Timestamp) -> Write {
+    let attributes = [
+        ("connector_id", text(connector.as_str())),
+        ("workflow_id", text(workflow.as_str())),
+        ("table_name", text(table.name.as_str())),
+        ("label", text(table.label.as_str())),
+        ("schema_version", number(table.schema_version.0)),
+        ("fingerprint", text(table.fingerprint.as_str())),
+        ("membership", membership(table.shared)),
+        ("opened_at", instant(now)),
+    ];
+    Write::put(Key::table(connector, workflow, &table.fingerprint), attributes).when_new()
+}
+
+fn read_table(item: &Item, operation: &'static str) -> Result<VersionTable, PortError> {
+    let attributes = Attributes::of(item, operation);
+    Ok(VersionTable {
+        name: attributes.table_name("table_name")?,
+        label: WorkflowLabel::from_stored(attributes.text("label")?),
+        schema_version: SchemaVersion(attributes.number("schema_version")?),
+        fingerprint: Fingerprint::from_stored(attributes.text("fingerprint")?),
+        table_version: attributes.optional_number("table_version")?,
+        shared: attributes.membership()?,
+    })
+}
+
+fn read_workflow(item: &Item) -> Result<(WorkflowLabel, u32), PortError> {
+    let attributes = Attributes::of(item, OPEN);
+    Ok((WorkflowLabel::from_stored(attributes.text("label")?), attributes.number("newest_schema_version")?))
+}
+
+fn latest_item(connector: &ConnectorId, workflow: &WorkflowId, latest: &LatestTable) -> Write {
+    Write::update(Key::latest(connector, workflow))
+        .set("connector_id", text(connector.as_str()))
+        .set("workflow_id", text(workflow.as_str()))
+        .set("table_version", number(latest.table_version))
+        .set("source_table", text(latest.mirrored.source.as_str()))
+        .set("source_version", number(latest.mirrored.source_version))
+        .set("newest_finished_at", instant(latest.mirrored.newest_finished_at))
+        .set("membership", membership(latest.shared))
+        .when("attribute_not_exists(#pk) OR #table_version <= :table_version")
+}
+
+fn read_latest(item: &Item) -> Result<LatestTable, PortError> {
+    let attributes = Attributes::of(item, LATEST);
+    Ok(LatestTable {
+        table_version: attributes.number("table_version")?,
+        mirrored: Mirrored {
+            source: attributes.table_name("source_table")?,
+            source_version: attributes.number("source_version")?,
+            newest_finished_at: attributes.instant("newest_finished_at")?,
+        },
+        shared: attributes.membership()?,
+    })
+}

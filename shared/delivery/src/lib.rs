@@ -1,0 +1,23 @@
+//! The rules and the steps of a delivery.
+//!
+//! Knows the product's words: ids and names, public fields and their columns, states, failure codes, the ports
+//! and one module per step. Knows no SDK, no Arrow, no serde and no clock: times and random ids are passed in.
+
+pub mod accept;
+pub mod connector;
+pub mod failure;
+pub mod ids;
+pub mod outcome;
+pub mod ports;
+pub mod promote;
+pub mod prove;
+pub mod provision;
+pub mod publish;
+pub mod run;
+pub mod schema;
+pub mod share;
+pub mod stage;
+pub mod staged;
+pub mod state;
+pub mod table;
+pub mod timestamp;

@@ -1,0 +1,251 @@
+//! Promoting `__LATEST`: the table mirrors the version table of the newest finished run.
+//!
+//! What a version of `__LATEST` mirrors is said by the `txn` actions of its own log, so a plan made on version `k`
+//! can only become version `k + 1`: whoever loses the race reads the winner's commit and plans again. Running twice
+//! plans nothing the second time.
+
+use crate::failure::{FailureCode, StepError};
+use crate::ids::DeliveryKey;
+use crate::ports::{
+    Clock, Commit, DataFile, DeliveryStore, LoggedCommit, PortError, PortErrorKind, SharingBackend, TableLog,
+    TableStore, WriteOutcome,
+};
+use crate::state::Step;
+use crate::table::{LatestTable, Membership, Mirrored, TableName, WorkflowLabel};
+use crate::timestamp::Timestamp;
+
+/// The most plans that one attempt makes, before the state machine lets it begin again.
+const PLANS_MAX: u32 = 64;
+
+/// What promoting needs of the world.
+#[derive(Clone, Copy)]
+pub struct Promoting<'a> {
+    /// Where the delivery's state is kept.
+    pub deliveries: &'a dyn DeliveryStore,
+    /// What is known of the tables.
+    pub tables: &'a dyn TableStore,
+    /// The tables' logs.
+    pub log: &'a dyn TableLog,
+    /// Who may read what.
+    pub backend: &'a dyn SharingBackend,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+impl std::fmt::Debug for Promoting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Promoting")
+    }
+}
+
+/// The proven table version that `__LATEST` shall reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// The version table.
+    pub source: TableName,
+    /// The table version that was proven.
+    pub source_version: u64,
+    /// When the run finished.
+    pub finished_at: Timestamp,
+}
+
+/// Brings `__LATEST` up to a proven version of a version table: ships its commits, or switches to it in one commit
+/// if its run finished after every run mirrored so far. A late old run changes nothing.
+///
+/// # Errors
+///
+/// Codes of phase `publish`.
+pub async fn promote(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    label: &WorkflowLabel,
+    proven: &Proven,
+) -> Result<(), StepError> {
+    let (connector, workflow) = (&delivery.connector, &delivery.run.workflow);
+    ports
+        .deliveries
+        .enter(std::slice::from_ref(delivery), Step::Promoting, ports.clock.now())
+        .await
+        .map_err(classify)?;
+    let table = TableName::latest(label);
+    let known = ports.tables.latest(connector, workflow).await.map_err(classify)?;
+    let mut membership = known.as_ref().map_or(Membership::Unshared, |latest| latest.shared);
+    let mut position = known
+        .as_ref()
+        .map(|latest| Position { table_version: latest.table_version, mirrored: latest.mirrored.clone() });
+    for _ in 0..PLANS_MAX {
+        let next = position.as_ref().map_or(0, |position| position.table_version + 1);
+        if let Some(planned) = plan(ports, delivery, &table, position.as_ref(), proven).await? {
+            ports.log.copy_between(connector, &proven.source, &table, &planned.commit.adds).await.map_err(classify)?;
+            match ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)? {
+                WriteOutcome::Written => {
+                    position = Some(Position { table_version: next, mirrored: planned.mirrored });
+                }
+                WriteOutcome::Taken => {
+                    let taken = ports.log.read(connector, &table, next).await.map_err(classify)?.ok_or_else(|| {
+                        StepError::new(
+                            FailureCode::PublishConflict,
+                            "a version of the log of LATEST is taken but cannot be read yet",
+                        )
+                    })?;
+                    position = Some(Position { table_version: next, mirrored: mirrored_after(position, &taken)? });
+                    continue;
+                }
+            }
+        }
+        let Some(reached) = position else { return Ok(()) };
+        if membership == Membership::Unshared {
+            ports.backend.add_table(connector, &table).await.map_err(classify)?;
+            membership = Membership::Shared;
+        }
+        let latest =
+            LatestTable { table_version: reached.table_version, mirrored: reached.mirrored, shared: membership };
+        if known.as_ref() != Some(&latest) {
+            ports.tables.put_latest(connector, workflow, &latest).await.map_err(classify)?;
+        }
+        return Ok(());
+    }
+    Err(StepError::new(FailureCode::PublishConflict, "other runs were first too many times; promoting begins again"))
+}
+
+/// A version of `__LATEST`, and what it mirrors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Position {
+    table_version: u64,
+    mirrored: Mirrored,
+}
+
+/// The next commit of `__LATEST`, and what the table mirrors after it.
+struct Planned {
+    commit: Commit,
+    mirrored: Mirrored,
+}
+
+async fn plan(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    table: &TableName,
+    position: Option<&Position>,
+    proven: &Proven,
+) -> Result<Option<Planned>, StepError> {
+    match position {
+        Some(position) if position.mirrored.source == proven.source => {
+            if position.mirrored.source_version >= proven.source_version {
+                return Ok(None);
+            }
+            ship(ports, delivery, &position.mirrored, proven).await.map(Some)
+        }
+        Some(position) if position.mirrored.newest_finished_at >= proven.finished_at => Ok(None),
+        Some(_) | None => switch(ports, delivery, table, position, proven).await.map(Some),
+    }
+}
+
+/// Ships the source's commits since the mirrored one, as one commit.
+async fn ship(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    mirrored: &Mirrored,
+    proven: &Proven,
+) -> Result<Planned, StepError> {
+    let (mut adds, mut removes) = (Vec::<DataFile>::new(), Vec::new());
+    let mut newest_finished_at = mirrored.newest_finished_at.max(proven.finished_at);
+    for version in mirrored.source_version + 1..=proven.source_version {
+        let commit =
+            ports.log.read(&delivery.connector, &proven.source, version).await.map_err(classify)?.ok_or_else(|| {
+                StepError::new(
+                    FailureCode::PublishTableCorrupt,
+                    "a commit of the version table is missing from its log; see whether it was cleaned up too early",
+                )
+            })?;
+        newest_finished_at = commit.newest_finished_at().map_or(newest_finished_at, |at| at.max(newest_finished_at));
+        for removed in commit.removes {
+            match adds.iter().position(|added| added.name == removed.name) {
+                Some(shipped_here) => drop(adds.remove(shipped_here)),
+                None => removes.push(removed),
+            }
+        }
+        adds.extend(commit.adds);
+    }
+    let mirrored =
+        Mirrored { source: proven.source.clone(), source_version: proven.source_version, newest_finished_at };
+    Ok(Planned { commit: commit_of(ports, None, removes, adds, &mirrored), mirrored })
+}
+
+/// Replaces everything in place: the source's schema and files for the table's own, in one commit.
+async fn switch(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    table: &TableName,
+    position: Option<&Position>,
+    proven: &Proven,
+) -> Result<Planned, StepError> {
+    let source =
+        ports.log.contents(&delivery.connector, &proven.source, proven.source_version).await.map_err(classify)?;
+    let removes = match position {
+        Some(position) => {
+            ports.log.contents(&delivery.connector, table, position.table_version).await.map_err(classify)?.files
+        }
+        None => Vec::new(),
+    };
+    let mirrored = Mirrored {
+        source: proven.source.clone(),
+        source_version: proven.source_version,
+        newest_finished_at: proven.finished_at,
+    };
+    Ok(Planned { commit: commit_of(ports, Some(source.schema_string), removes, source.files, &mirrored), mirrored })
+}
+
+const MIRROR_PREFIX: &str = "mirror/";
+const FINISHED_AT: &str = "newest-finished-at";
+
+fn commit_of(
+    ports: Promoting<'_>,
+    schema_string: Option<String>,
+    removes: Vec<DataFile>,
+    adds: Vec<DataFile>,
+    mirrored: &Mirrored,
+) -> Commit {
+    let source_version = i64::try_from(mirrored.source_version).unwrap_or(i64::MAX);
+    Commit {
+        schema_string,
+        removes,
+        adds,
+        transactions: vec![
+            (format!("{MIRROR_PREFIX}{}", mirrored.source), source_version),
+            (FINISHED_AT.to_owned(), mirrored.newest_finished_at.millis()),
+        ],
+        timestamp: ports.clock.now(),
+        operation: "MIRROR",
+    }
+}
+
+/// What `__LATEST` mirrors after a commit of its log.
+fn mirrored_after(before: Option<Position>, commit: &LoggedCommit) -> Result<Mirrored, StepError> {
+    let mut mirrored = before.map(|position| position.mirrored);
+    let source = commit.transactions.iter().find_map(|(id, version)| {
+        let source = id.strip_prefix(MIRROR_PREFIX)?;
+        Some((TableName::from_stored(source), u64::try_from(*version).ok()?))
+    });
+    let finished_at =
+        commit.transactions.iter().find(|(id, _)| id == FINISHED_AT).and_then(|(_, at)| Timestamp::from_millis(*at));
+    if let (Some((source, source_version)), Some(newest_finished_at)) = (source, finished_at) {
+        mirrored = Some(Mirrored { source, source_version, newest_finished_at });
+    }
+    // A commit that mirrors nothing (maintenance) leaves the position's facts as they were.
+    mirrored.ok_or_else(|| {
+        StepError::new(FailureCode::PublishTableCorrupt, "the first commit of LATEST does not say what it mirrors")
+    })
+}
+
+fn classify(error: PortError) -> StepError {
+    let (code, message) = match error.kind {
+        PortErrorKind::Throttled | PortErrorKind::Unavailable => {
+            (FailureCode::PublishUnavailable, "the state table or the storage did not answer")
+        }
+        PortErrorKind::Denied => (FailureCode::PublishDenied, "the promoting function's role lacks a permission"),
+        PortErrorKind::NotFound | PortErrorKind::InvalidData => {
+            (FailureCode::PublishTableCorrupt, "a log of LATEST or of its version table cannot be read")
+        }
+    };
+    StepError::caused(code, message, error)
+}

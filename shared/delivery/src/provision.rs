@@ -1,0 +1,147 @@
+//! Setting a connector up: record, share, and a probe table of zero rows that must read back before data comes.
+
+use crate::accept::CONNECTORS_PER_TEAM_MAX;
+use crate::connector::{Connector, ConnectorState};
+use crate::failure::{FailureCode, StepError};
+use crate::ids::ConnectorId;
+use crate::ports::{
+    Clock, Commit, ConnectorStore, Invitation, Inviter, PortError, PortErrorKind, Provisioned, RunStore,
+    SharingBackend, TableLog,
+};
+use crate::schema::{Column, ColumnType, PublicSchema};
+use crate::table::TableName;
+
+/// What provisioning needs of the world.
+#[derive(Clone, Copy)]
+pub struct Provisioning<'a> {
+    /// Where connectors are kept.
+    pub connectors: &'a dyn ConnectorStore,
+    /// Where a team's ready connectors are counted.
+    pub runs: &'a dyn RunStore,
+    /// The tables' logs.
+    pub log: &'a dyn TableLog,
+    /// Who may read what.
+    pub backend: &'a dyn SharingBackend,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+impl std::fmt::Debug for Provisioning<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Provisioning")
+    }
+}
+
+/// Makes or updates a connector, its share, and the probe table in it. A connector that is ready stays ready.
+///
+/// # Errors
+///
+/// Codes of phase `setup`.
+pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Connector, StepError> {
+    let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
+    let connector = match existing {
+        Some(existing) if existing.team != wanted.team => return Err(taken()),
+        Some(existing) => Connector { state: existing.state, created_at: existing.created_at, ..wanted },
+        None => {
+            let others = ports.runs.ready_connectors(&wanted.team).await.map_err(classify)?;
+            if others.len() >= CONNECTORS_PER_TEAM_MAX {
+                return Err(StepError::new(
+                    FailureCode::ConnectorInvalid,
+                    format!("the team has {CONNECTORS_PER_TEAM_MAX} connectors, which is the limit"),
+                ));
+            }
+            wanted
+        }
+    };
+    match ports.backend.provision(&connector).await.map_err(classify)? {
+        Provisioned::Ready => {}
+        Provisioned::Taken => return Err(taken()),
+    }
+    ports.connectors.put_connector(&connector).await.map_err(classify)?;
+    let commit = Commit {
+        schema_string: Some(ports.log.schema_string(&probe_schema())),
+        removes: Vec::new(),
+        adds: Vec::new(),
+        transactions: Vec::new(),
+        timestamp: ports.clock.now(),
+        operation: "CREATE TABLE",
+    };
+    // Written by an earlier attempt, or now: the same table.
+    let _ = ports.log.write(&connector.id, &TableName::probe(), 0, &commit).await.map_err(classify)?;
+    ports.backend.add_table(&connector.id, &TableName::probe()).await.map_err(classify)?;
+    Ok(connector)
+}
+
+/// Marks a connector whose probe was read back as ready, and takes the probe table out of the share.
+///
+/// # Errors
+///
+/// Codes of phase `setup`.
+pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId) -> Result<Connector, StepError> {
+    let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
+    ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
+    let ready = Connector { state: ConnectorState::Ready, ..connector };
+    ports.connectors.put_connector(&ready).await.map_err(classify)?;
+    Ok(ready)
+}
+
+/// Invites the recipient, unless that was done before.
+///
+/// # Errors
+///
+/// Codes of phase `setup`.
+pub async fn invite(
+    connectors: &dyn ConnectorStore,
+    inviter: &dyn Inviter,
+    clock: &dyn Clock,
+    id: &ConnectorId,
+) -> Result<(), StepError> {
+    let connector = connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
+    match inviter.invitation(id).await.map_err(classify)? {
+        Invitation::Sent => Ok(()),
+        Invitation::Unsent => inviter.invite(&connector, clock.now()).await.map_err(|error| {
+            if error.kind == PortErrorKind::Denied {
+                return StepError::caused(
+                    FailureCode::InvitationRefused,
+                    "the mail service refused the activation e-mail; verify the sender, and check the secure contact",
+                    error,
+                );
+            }
+            classify(error)
+        }),
+    }
+}
+
+fn probe_schema() -> PublicSchema {
+    PublicSchema::from_columns(vec![Column {
+        source: "probe".to_owned(),
+        name: "probe".to_owned(),
+        column_type: ColumnType::String,
+        key: false,
+        description: None,
+    }])
+}
+
+fn taken() -> StepError {
+    StepError::new(
+        FailureCode::ConnectorTaken,
+        "the connector id belongs to another team or differs by case only; choose another id",
+    )
+}
+
+fn not_found() -> StepError {
+    StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist; start SetupConnector first")
+}
+
+fn classify(error: PortError) -> StepError {
+    let (code, message) = match error.kind {
+        PortErrorKind::Denied => (FailureCode::SetupDenied, "a set-up function's role lacks a permission"),
+        PortErrorKind::Throttled
+        | PortErrorKind::Unavailable
+        | PortErrorKind::NotFound
+        | PortErrorKind::InvalidData => {
+            (FailureCode::SetupUnavailable, "the state table, the storage or the mail service did not answer")
+        }
+    };
+    StepError::caused(code, message, error)
+}

@@ -1,0 +1,508 @@
+//! The steps over in-memory ports: a whole delivery, with every failure of every port call.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests end at the first surprise")]
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use delivery::accept::{Accepted, accept};
+use delivery::connector::{Connector, ConnectorState, Scope};
+use delivery::failure::{FailureCode, StepError};
+use delivery::ids::{ConnectorId, DeliveryKey};
+use delivery::outcome::{record_failed, record_shared};
+use delivery::ports::{
+    Clock, Commit, ConnectorStore, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager,
+    RunStore, SharingBackend, TableContents, TableLog, TableStore, WriteOutcome,
+};
+use delivery::promote::{Promoting, Proven, promote};
+use delivery::prove::{Expected, Proving, prove, schema_digest};
+use delivery::publish::{Published, Publishing, publish};
+use delivery::run::{Announcement, Run};
+use delivery::schema::{Field, PublicSchema};
+use delivery::share::{Sharing, share};
+use delivery::stage::{Staging, stage};
+use delivery::staged::{RejectedRows, Rejection, StagedFile};
+use delivery::state::{DeliveryState, Ended, Failure, Step};
+use delivery::table::{TableName, WorkflowLabel};
+use delivery::timestamp::Timestamp;
+use testkit::builders::{connector, connector_id, delivery_key, field, instant, run, run_key, workflow_id};
+use testkit::faults::Strikes;
+use testkit::lake::{InMemoryLake, InMemoryShareReader, table_log_contract};
+use testkit::state::InMemoryState;
+
+struct Noon;
+
+impl Clock for Noon {
+    fn now(&self) -> Timestamp {
+        instant(43_200)
+    }
+}
+
+#[derive(Default)]
+struct World {
+    state: InMemoryState,
+    lake: InMemoryLake,
+}
+
+const CONNECTOR: &str = "acme";
+
+impl World {
+    async fn new() -> Self {
+        let world = Self::default();
+        world.set_up(connector(CONNECTOR, "t")).await;
+        world
+    }
+
+    async fn set_up(&self, connector: Connector) {
+        let _ = self.state.provision(&connector).await.unwrap();
+        self.state.put_connector(&connector).await.unwrap();
+    }
+
+    async fn record(&self, run: &Run) {
+        let _ = self.state.record_run(run, &[connector_id(CONNECTOR)], instant(0)).await.unwrap();
+    }
+
+    /// The steps of `DeliverRun` for one connector, in the state machine's order.
+    async fn deliver(&self, run: &Run) -> Result<(), StepError> {
+        self.deliver_through(run, &self.lake).await
+    }
+
+    async fn deliver_through(&self, run: &Run, log: &dyn TableLog) -> Result<(), StepError> {
+        let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
+        let staging = Staging {
+            runs: &self.state,
+            deliveries: &self.state,
+            manifests: &self.lake,
+            stager: &self.lake,
+            clock: &Noon,
+        };
+        let staged = stage(staging, &run.key, std::slice::from_ref(&delivery.connector)).await?;
+        let published = self.publish_through(&delivery, &staged.schema, log).await?;
+        let sharing = Sharing { deliveries: &self.state, tables: &self.state, backend: &self.state };
+        let table = &published.table;
+        share(sharing, &delivery, &table.name, &table.fingerprint, table.shared, Noon.now()).await?;
+        let reader = InMemoryShareReader { lake: &self.lake, state: &self.state };
+        let proving = Proving { deliveries: &self.state, reader: &reader, clock: &Noon };
+        let expected = Expected {
+            table: table.name.clone(),
+            table_version: published.table_version,
+            schema_digest: schema_digest(std::slice::from_ref(&published.schema_string)),
+            rows: staged.rows,
+        };
+        prove(proving, &delivery, &expected).await?;
+        let promoting =
+            Promoting { deliveries: &self.state, tables: &self.state, log, backend: &self.state, clock: &Noon };
+        let proven = Proven {
+            source: table.name.clone(),
+            source_version: published.table_version,
+            finished_at: run.finished_at,
+        };
+        promote(promoting, &delivery, &table.label, &proven).await?;
+        let ended = Ended::Shared { rows: staged.rows, rejected_rows: 0, bytes: staged.bytes() };
+        record_shared(&self.state, &delivery, ended, Noon.now()).await
+    }
+
+    async fn publish_through(
+        &self,
+        delivery: &DeliveryKey,
+        schema: &PublicSchema,
+        log: &dyn TableLog,
+    ) -> Result<Published, StepError> {
+        let publishing = Publishing { manifests: &self.lake, tables: &self.state, log, clock: &Noon };
+        publish(publishing, delivery, &schema.fingerprint()).await
+    }
+
+    async fn files(&self, table: &TableName) -> Vec<String> {
+        let connector = connector_id(CONNECTOR);
+        let newest = self.lake.newest_version(&connector, table).await.unwrap().unwrap();
+        let contents = self.lake.contents(&connector, table, newest).await.unwrap();
+        contents.files.into_iter().map(|file| file.name).collect()
+    }
+
+    fn commits(&self, table: &TableName) -> usize {
+        self.lake.commit_count(&connector_id(CONNECTOR), table)
+    }
+
+    fn state_of(&self, run: &Run) -> DeliveryState {
+        self.state.record(&delivery_key(&connector_id(CONNECTOR), &run.key)).unwrap().delivery.state
+    }
+}
+
+fn a_run(id: &str, finished_seconds: i64) -> Run {
+    Run { finished_at: instant(finished_seconds), ..run(run_key("t", "w", id)) }
+}
+
+fn with_fields(run: Run, fields: Vec<Field>) -> Run {
+    Run { fields, ..run }
+}
+
+fn version(n: u32) -> TableName {
+    TableName::version(&label(), delivery::table::SchemaVersion(n))
+}
+
+fn latest() -> TableName {
+    TableName::latest(&label())
+}
+
+fn label() -> WorkflowLabel {
+    WorkflowLabel::preferred(&workflow_id("w"))
+}
+
+#[tokio::test]
+async fn a_run_goes_all_the_way() {
+    let world = World::new().await;
+    let run = a_run("r", 10);
+    world.record(&run).await;
+    world.deliver(&run).await.unwrap();
+    assert_eq!(world.state_of(&run), DeliveryState::Shared);
+    assert_eq!(world.files(&version(1)).await, ["r-00000.parquet"]);
+    assert_eq!(world.files(&latest()).await, ["r-00000.parquet"]);
+    let shared = world.state.shared_tables(&connector_id(CONNECTOR));
+    assert_eq!(shared, [latest(), version(1)]);
+}
+
+/// Every call of every port fails once, before or after its effect; the delivery is started again, and the tables
+/// come out as if nothing had happened.
+#[tokio::test]
+async fn a_delivery_that_fails_at_any_call_and_is_started_again_holds_each_row_once() {
+    let smooth = World::new().await;
+    let (first, second) = (a_run("r1", 10), a_run("r2", 20));
+    for run in [&first, &second] {
+        smooth.record(run).await;
+    }
+    smooth.deliver(&first).await.unwrap();
+    let (state_before, lake_before) = (smooth.state.faults.calls().len(), smooth.lake.faults.calls().len());
+    smooth.deliver(&second).await.unwrap();
+    let state_calls = smooth.state.faults.calls().len() - state_before;
+    let lake_calls = smooth.lake.faults.calls().len() - lake_before;
+    assert!(state_calls > 8 && lake_calls > 8, "{state_calls} {lake_calls}");
+
+    for (of_state, number) in (0..state_calls).map(|n| (true, n)).chain((0..lake_calls).map(|n| (false, n))) {
+        for strikes in [Strikes::Before, Strikes::After] {
+            for neighbour in [false, true] {
+                let world = World::new().await;
+                let third = a_run("r3", 15);
+                for run in [&first, &second, &third] {
+                    world.record(run).await;
+                }
+                world.deliver(&first).await.unwrap();
+                let faults = if of_state { &world.state.faults } else { &world.lake.faults };
+                faults.fail_call(faults.calls().len() + number, PortErrorKind::Unavailable, strikes);
+                let failed = world.deliver(&second).await;
+                let said = format!("call {number} of {} {strikes:?}", if of_state { "state" } else { "lake" });
+                let error = failed.expect_err(&said);
+                assert_eq!(error.code.class(), delivery::failure::RetryClass::Transient, "{said}: {error}");
+                if neighbour {
+                    world.deliver(&third).await.unwrap();
+                }
+                world.deliver(&second).await.unwrap();
+                world.deliver(&third).await.unwrap();
+
+                for table in [version(1), latest()] {
+                    let mut files = world.files(&table).await;
+                    files.sort();
+                    assert_eq!(files, ["r1-00000.parquet", "r2-00000.parquet", "r3-00000.parquet"], "{said} {table}");
+                }
+                assert_eq!(world.commits(&version(1)), 3, "{said}: one commit a run");
+                assert!(world.commits(&latest()) <= 3, "{said}");
+                for run in [&first, &second, &third] {
+                    assert_eq!(world.state_of(run), DeliveryState::Shared, "{said}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_table_that_forgot_its_versions_costs_reads_and_nothing_else() {
+    let world = World::new().await;
+    for (id, at) in [("r1", 10), ("r2", 20), ("r3", 30)] {
+        let run = a_run(id, at);
+        world.record(&run).await;
+        world.deliver(&run).await.unwrap();
+    }
+    world.state.forget_table_versions();
+    let late = a_run("r4", 40);
+    world.record(&late).await;
+    world.deliver(&late).await.unwrap();
+    assert_eq!(world.files(&version(1)).await.len(), 4);
+    assert_eq!(world.commits(&version(1)), 4);
+    assert_eq!(world.files(&latest()).await.len(), 4);
+}
+
+/// Lets neighbours commit just before our own write, a number of times.
+struct Busy<'a> {
+    lake: &'a InMemoryLake,
+    neighbours: Mutex<u32>,
+}
+
+#[async_trait]
+impl TableLog for Busy<'_> {
+    async fn write(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+        commit: &Commit,
+    ) -> Result<WriteOutcome, PortError> {
+        let meddles = {
+            let mut left = self.neighbours.lock().unwrap();
+            let meddles = *left > 0 && *table == version(1);
+            *left -= u32::from(meddles);
+            meddles
+        };
+        if meddles {
+            let neighbour = Commit {
+                schema_string: commit.schema_string.clone(),
+                adds: vec![DataFile {
+                    name: format!("neighbour-{table_version}"),
+                    size_bytes: 10,
+                    statistics: "1 neighbour".to_owned(),
+                }],
+                transactions: vec![(format!("run/neighbour-{table_version}"), 5_000)],
+                ..commit.clone()
+            };
+            let staged = StagedFile {
+                key: format!("n-{table_version}"),
+                size_bytes: 10,
+                rows: 1,
+                statistics: "1 neighbour".to_owned(),
+            };
+            self.lake.put_staged(&staged.key);
+            self.lake.copy_staged(&staged, connector, table, &format!("neighbour-{table_version}")).await?;
+            let _ = self.lake.write(connector, table, table_version, &neighbour).await?;
+        }
+        self.lake.write(connector, table, table_version, commit).await
+    }
+
+    async fn read(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+    ) -> Result<Option<LoggedCommit>, PortError> {
+        self.lake.read(connector, table, table_version).await
+    }
+
+    async fn newest_version(&self, connector: &ConnectorId, table: &TableName) -> Result<Option<u64>, PortError> {
+        self.lake.newest_version(connector, table).await
+    }
+
+    fn schema_string(&self, schema: &PublicSchema) -> String {
+        self.lake.schema_string(schema)
+    }
+
+    async fn contents(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+    ) -> Result<TableContents, PortError> {
+        self.lake.contents(connector, table, table_version).await
+    }
+
+    async fn copy_staged(
+        &self,
+        file: &StagedFile,
+        connector: &ConnectorId,
+        table: &TableName,
+        name: &str,
+    ) -> Result<(), PortError> {
+        self.lake.copy_staged(file, connector, table, name).await
+    }
+
+    async fn copy_between(
+        &self,
+        connector: &ConnectorId,
+        from: &TableName,
+        to: &TableName,
+        files: &[DataFile],
+    ) -> Result<(), PortError> {
+        self.lake.copy_between(connector, from, to, files).await
+    }
+}
+
+#[tokio::test]
+async fn neighbours_that_are_first_move_a_commit_on() {
+    for neighbours in [1, 7, 40] {
+        let world = World::new().await;
+        let run = a_run("r", 10);
+        world.record(&run).await;
+        let busy = Busy { lake: &world.lake, neighbours: Mutex::new(neighbours) };
+        world.deliver_through(&run, &busy).await.unwrap();
+        let files = world.files(&version(1)).await;
+        assert_eq!(files.len(), neighbours as usize + 1);
+        assert_eq!(files.iter().filter(|name| name.starts_with("r-")).count(), 1);
+        assert_eq!(world.files(&latest()).await.len(), files.len(), "LATEST ships the neighbours' commits too");
+    }
+}
+
+#[tokio::test]
+async fn neighbours_without_end_are_a_conflict_and_not_a_loop() {
+    let world = World::new().await;
+    let run = a_run("r", 10);
+    world.record(&run).await;
+    let busy = Busy { lake: &world.lake, neighbours: Mutex::new(u32::MAX) };
+    let error = world.deliver_through(&run, &busy).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::LoadConflict);
+    let calm = Busy { lake: &world.lake, neighbours: Mutex::new(0) };
+    world.deliver_through(&run, &calm).await.unwrap();
+    assert_eq!(world.files(&version(1)).await.iter().filter(|name| name.starts_with("r-")).count(), 1);
+}
+
+#[tokio::test]
+async fn latest_follows_the_newest_finished_run() {
+    let world = World::new().await;
+    let old_schema = |id, at| a_run(id, at);
+    let new_schema = |id, at| with_fields(a_run(id, at), vec![field("other", "NUMBER")]);
+    let runs = [
+        (old_schema("r1", 10), vec!["r1"]),
+        (new_schema("r2", 30), vec!["r2"]),
+        // An old run of the old schema, late: LATEST stays.
+        (old_schema("r3", 20), vec!["r2"]),
+        // An old run of the newest schema, late: the version table only appends, and LATEST mirrors it.
+        (new_schema("r4", 25), vec!["r2", "r4"]),
+        // The earlier schema returns with a newer run: LATEST holds all rows of that schema.
+        (old_schema("r5", 40), vec!["r1", "r3", "r5"]),
+        (old_schema("r6", 50), vec!["r1", "r3", "r5", "r6"]),
+    ];
+    for (run, expected) in &runs {
+        world.record(run).await;
+        world.deliver(run).await.unwrap();
+        let expected: Vec<_> = expected.iter().map(|id| format!("{id}-00000.parquet")).collect();
+        assert_eq!(world.files(&latest()).await, expected, "after {}", run.key.run);
+    }
+    assert_eq!(world.commits(&latest()), 5, "each switch and each shipment is one commit");
+    assert_eq!(world.files(&version(2)).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_connector_that_is_missing_or_not_ready_takes_nothing() {
+    let world = World::new().await;
+    let run = a_run("r", 10);
+    world.record(&run).await;
+    let staging = Connector { state: ConnectorState::Provisioning, ..connector(CONNECTOR, "t") };
+    world.state.put_connector(&staging).await.unwrap();
+    assert_eq!(world.deliver(&run).await.unwrap_err().code, FailureCode::ConnectorNotReady);
+    let delivery = delivery_key(&connector_id("nobody"), &run.key);
+    let schema = PublicSchema::of(&run.fields).unwrap();
+    let error = world.publish_through(&delivery, &schema, &world.lake).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::ConnectorNotFound);
+    assert_eq!(world.lake.writes_offered(), 0);
+}
+
+/// A staged run with rejected rows, whatever was asked for.
+struct Rejecting<'a>(&'a InMemoryLake);
+
+#[async_trait]
+impl ManifestStore for Rejecting<'_> {
+    async fn staged(&self, run: &delivery::ids::RunKey) -> Result<Option<delivery::staged::StagedRun>, PortError> {
+        Ok(self.0.staged(run).await?.map(|staged| delivery::staged::StagedRun {
+            rejected: RejectedRows {
+                rows: 1,
+                first: Some(Rejection {
+                    line: 3,
+                    column: Some("title".to_owned()),
+                    code: FailureCode::TextInvalid,
+                    reason: "holds a NUL".to_owned(),
+                }),
+                key: Some("staging/rejects".to_owned()),
+            },
+            ..staged
+        }))
+    }
+}
+
+#[tokio::test]
+async fn rejected_rows_fail_a_delivery_unless_the_connector_allows_their_fraction() {
+    for (allowed, passes) in [(0.0, false), (0.24, false), (0.25, true), (1.0, true)] {
+        let world = World::new().await;
+        world.set_up(Connector { max_rejected_fraction: allowed, ..connector(CONNECTOR, "t") }).await;
+        let run = a_run("r", 10);
+        world.record(&run).await;
+        let schema = PublicSchema::of(&run.fields).unwrap();
+        world.lake.stage(&run, &schema).await.unwrap();
+        let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
+        let rejecting = Rejecting(&world.lake);
+        let ports = Publishing { manifests: &rejecting, tables: &world.state, log: &world.lake, clock: &Noon };
+        let published = publish(ports, &delivery, &schema.fingerprint()).await;
+        if passes {
+            published.unwrap();
+        } else {
+            let error = published.unwrap_err();
+            assert_eq!(error.code, FailureCode::TextInvalid, "the first rejection gives the code");
+            assert!(error.message.starts_with("1 of 4 rows were rejected, first line 3, column title"), "{error}");
+            assert_eq!(world.lake.writes_offered(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_are_accepted_once_and_only_for_connectors_in_scope() {
+    let world = World::new().await;
+    let only = Scope::Only([workflow_id("another")].into());
+    world.set_up(Connector { workflows: only, ..connector("other", "t") }).await;
+    let run = a_run("r", 10);
+    let announce = || Announcement::Finished(Box::new(run.clone()));
+    let now = instant(0);
+    assert_eq!(accept(&world.state, &world.state, announce(), now).await.unwrap(), Accepted::Started);
+    for _ in 0..3 {
+        assert_eq!(accept(&world.state, &world.state, announce(), now).await.unwrap(), Accepted::Duplicate);
+    }
+    let started = world.state.started();
+    assert_eq!(started.len(), 1);
+    let (_, connectors) = started.get(&run.key.execution_name()).unwrap();
+    assert_eq!(connectors, &[connector_id(CONNECTOR)]);
+
+    let unfinished = Announcement::NotFinished { state: "FAILED".to_owned() };
+    assert_eq!(accept(&world.state, &world.state, unfinished, now).await.unwrap(), Accepted::NotFinished);
+    let stranger = Run { key: run_key("stranger", "w", "r"), ..run.clone() };
+    let announced = Announcement::Finished(Box::new(stranger.clone()));
+    assert_eq!(accept(&world.state, &world.state, announced, now).await.unwrap(), Accepted::Unwanted);
+    assert!(world.state.recorded_run(&stranger.key).await.unwrap().is_some(), "recorded all the same");
+    assert_eq!(world.state.started().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_fails_half_way_is_accepted_when_it_comes_again() {
+    let run = a_run("r", 10);
+    for number in 0.. {
+        let world = World::new().await;
+        let before = world.state.faults.calls().len();
+        world.state.faults.fail_call(before + number, PortErrorKind::Unavailable, Strikes::After);
+        let announce = || Announcement::Finished(Box::new(run.clone()));
+        let first = accept(&world.state, &world.state, announce(), instant(0)).await;
+        let Err(error) = first else {
+            assert!(number > 1, "the story has several calls");
+            return;
+        };
+        assert_eq!(error.code, FailureCode::AcceptUnavailable);
+        let _ = accept(&world.state, &world.state, announce(), instant(0)).await.unwrap();
+        assert_eq!(world.state.started().len(), 1, "call {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_step_without_an_answer_is_reported_by_where_the_delivery_was() {
+    let world = World::new().await;
+    let run = a_run("r", 10);
+    world.record(&run).await;
+    let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
+    use delivery::ports::DeliveryStore as _;
+    for step in Step::ALL {
+        world.state.enter(std::slice::from_ref(&delivery), step, instant(0)).await.unwrap();
+        let kept = record_failed(&world.state, &delivery, None, instant(1)).await.unwrap();
+        assert_eq!(kept.code, step.interrupted());
+    }
+    let named = Failure { code: FailureCode::RowNotJson, message: "said".to_owned() };
+    assert_eq!(record_failed(&world.state, &delivery, Some(named.clone()), instant(1)).await.unwrap(), named);
+}
+
+#[tokio::test]
+async fn the_in_memory_lake_keeps_the_rules_of_a_table_log() {
+    let lake = InMemoryLake::default();
+    let staged =
+        StagedFile { key: "staged".to_owned(), size_bytes: 10, rows: 1, statistics: "{\"numRecords\":1}".to_owned() };
+    lake.put_staged(&staged.key);
+    table_log_contract(&lake, &staged, "test").await;
+}

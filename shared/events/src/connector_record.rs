@@ -1,0 +1,134 @@
+//! A connector's record, as JSON text of version 1. It holds the secure contact and must not be printed.
+
+use std::collections::BTreeSet;
+
+use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TokenRecipient};
+use delivery::ids::{ConnectorId, TeamId, WorkflowId};
+use delivery::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{StoredFormatError, read_stored, text, write_stored};
+
+const WHAT: &str = "connector record";
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RecordForm {
+    v: u32,
+    #[serde(with = "text::one")]
+    connector_id: ConnectorId,
+    #[serde(with = "text::one")]
+    team_id: TeamId,
+    recipient: RecipientForm,
+    workflows: ScopeForm,
+    activity_log: bool,
+    backfill: bool,
+    max_rejected_fraction: f64,
+    state: String,
+    #[serde(with = "text::one")]
+    created_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum RecipientForm {
+    #[serde(rename_all = "camelCase")]
+    Token { secure_contact: String, token_lifetime_days: u16, allowed_ips: Vec<String> },
+}
+
+/// `"all"`, or the ids.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ScopeForm {
+    Word(String),
+    Ids(Vec<String>),
+}
+
+/// Writes a connector's record.
+///
+/// # Errors
+///
+/// Returns [`StoredFormatError`] if the connector cannot be written as JSON.
+pub fn write(connector: &Connector) -> Result<String, StoredFormatError> {
+    let form = RecordForm {
+        v: VERSION,
+        connector_id: connector.id.clone(),
+        team_id: connector.team.clone(),
+        recipient: RecipientForm::Token {
+            secure_contact: connector.recipient.secure_contact.reveal().to_owned(),
+            token_lifetime_days: connector.recipient.token_lifetime_days,
+            allowed_ips: connector.recipient.allowed_ips.clone(),
+        },
+        workflows: scope_form(&connector.workflows),
+        activity_log: connector.activity_log,
+        backfill: connector.backfill,
+        max_rejected_fraction: connector.max_rejected_fraction,
+        state: connector.state.as_str().to_owned(),
+        created_at: connector.created_at,
+    };
+    write_stored(WHAT, &form)
+}
+
+/// Reads a connector's record.
+///
+/// # Errors
+///
+/// Returns [`StoredFormatError`] if the text is not a record of a known version.
+pub fn read(record: &str) -> Result<Connector, StoredFormatError> {
+    let form: RecordForm = read_stored(WHAT, VERSION, record.as_bytes())?;
+    let RecipientForm::Token { secure_contact, token_lifetime_days, allowed_ips } = form.recipient;
+    let secure_contact = SecureContact::new(secure_contact).ok_or_else(|| invalid("secureContact"))?;
+    Ok(Connector {
+        id: form.connector_id,
+        team: form.team_id,
+        recipient: TokenRecipient { secure_contact, token_lifetime_days, allowed_ips },
+        workflows: scope_of(form.workflows)?,
+        activity_log: form.activity_log,
+        backfill: form.backfill,
+        max_rejected_fraction: form.max_rejected_fraction,
+        state: ConnectorState::parse(&form.state).ok_or_else(|| invalid("state"))?,
+        created_at: form.created_at,
+    })
+}
+
+/// Writes a scope by itself: what the team's entry of a connector holds.
+///
+/// # Errors
+///
+/// Returns [`StoredFormatError`] if the scope cannot be written as JSON.
+pub fn write_scope(scope: &Scope) -> Result<String, StoredFormatError> {
+    write_stored(WHAT, &scope_form(scope))
+}
+
+/// Reads a scope by itself.
+///
+/// # Errors
+///
+/// Returns [`StoredFormatError`] if the text is not a scope.
+pub fn read_scope(text: &str) -> Result<Scope, StoredFormatError> {
+    let form = serde_json::from_str(text).map_err(|_| invalid("workflows"))?;
+    scope_of(form)
+}
+
+fn invalid(property: &str) -> StoredFormatError {
+    StoredFormatError { what: WHAT, reason: format!("{property} has a value that this program does not know") }
+}
+
+fn scope_form(scope: &Scope) -> ScopeForm {
+    match scope {
+        Scope::All => ScopeForm::Word("all".to_owned()),
+        Scope::Only(workflows) => ScopeForm::Ids(workflows.iter().map(|id| id.as_str().to_owned()).collect()),
+    }
+}
+
+fn scope_of(form: ScopeForm) -> Result<Scope, StoredFormatError> {
+    match form {
+        ScopeForm::Word(word) if word == "all" => Ok(Scope::All),
+        ScopeForm::Word(_) => Err(invalid("workflows")),
+        ScopeForm::Ids(ids) => {
+            let ids: Result<BTreeSet<_>, _> = ids.into_iter().map(WorkflowId::new).collect();
+            Ok(Scope::Only(ids.map_err(|_| invalid("workflows"))?))
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One lane of staging: blocks in, rows parsed and cast, one Parquet file out (the next one when it is full).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
+use arrow_schema::SchemaRef;
+use delivery::schema::PublicSchema;
+
+use crate::blocks::{Block, Piece};
+use crate::column::{RowFault, Rows};
+use crate::file::{ParquetFile, RowGroups, ClosedFile};
+use crate::reject::{Reason, Rejected};
+use crate::scan::Fault;
+use crate::stage::{FileFactory, Limits, RunColumns, StageError};
+
+/// What the lanes share.
+pub(crate) struct Common<'a> {
+    pub(crate) schema: &'a PublicSchema,
+    pub(crate) arrow_schema: SchemaRef,
+    pub(crate) run: RunColumns<'a>,
+    pub(crate) limits: &'a Limits,
+    pub(crate) files: &'a dyn FileFactory,
+    /// Set when staging has failed: nothing is finished any more.
+    pub(crate) stopped: AtomicBool,
+    /// Blocks with at least this number need no longer keep their rejections: the rejects file is full before them.
+    pub(crate) rejects_full_at: AtomicU64,
+}
+
+/// What a lane says about a block.
+#[derive(Debug)]
+pub(crate) struct BlockReport {
+    pub(crate) number: u64,
+    pub(crate) lines: u64,
+    pub(crate) rejected: u64,
+    /// The first rejections, as many as the rejects file takes.
+    pub(crate) rejections: Vec<Rejected>,
+    /// The line in which the object ends in the middle of a row.
+    pub(crate) truncated: Option<u64>,
+}
+
+pub(crate) struct Lane<'a> {
+    common: &'a Common<'a>,
+    rows: Rows,
+    file: Option<ParquetFile>,
+    done: Vec<ClosedFile>,
+    /// The index of the next file.
+    next_index: usize,
+}
+
+impl<'a> Lane<'a> {
+    pub(crate) fn new(common: &'a Common<'a>, index: usize) -> Self {
+        Self { common, rows: Rows::new(common.schema.columns()), file: None, done: Vec::new(), next_index: index }
+    }
+
+    /// Works until there are no more blocks, and returns the files.
+    pub(crate) fn run(
+        mut self,
+        blocks: &Receiver<(u64, Block)>,
+        reports: &Sender<BlockReport>,
+    ) -> Result<Vec<ClosedFile>, StageError> {
+        while let Ok((number, block)) = blocks.recv() {
+            if self.common.stopped.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let report = self.block(number, &block)?;
+            drop(block);
+            if reports.send(report).is_err() {
+                break;
+            }
+        }
+        if self.common.stopped.load(Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
+        self.write_batch()?;
+        self.close_file()?;
+        Ok(self.done)
+    }
+
+    fn block(&mut self, number: u64, block: &Block) -> Result<BlockReport, StageError> {
+        let keep_rejections = number < self.common.rejects_full_at.load(Ordering::Relaxed);
+        let mut report = BlockReport { number, lines: 0, rejected: 0, rejections: Vec::new(), truncated: None };
+        let limits = self.common.limits;
+        let reject = |report: &mut BlockReport, reason| {
+            report.rejected += 1;
+            let full = report.rejections.len() as u64 >= limits.rejects_written_max.max(1);
+            if keep_rejections && !full {
+                report.rejections.push(Rejected { line: report.lines, reason });
+            }
+        };
+        let too_large = Reason::TooLarge { limit_bytes: limits.row_bytes_max };
+        for piece in &block.pieces {
+            match piece {
+                Piece::TooLarge => {
+                    report.lines += 1;
+                    reject(&mut report, too_large);
+                }
+                Piece::Lines(bytes) => {
+                    let mut rest: &[u8] = bytes;
+                    while let Some(at) = memchr::memchr(b'\n', rest) {
+                        let (line, after) = rest.split_at_checked(at).unwrap_or_default();
+                        rest = after.get(1..).unwrap_or_default();
+                        report.lines += 1;
+                        if line.len() > limits.row_bytes_max {
+                            reject(&mut report, too_large);
+                        } else if let Err(fault) = self.line(line)? {
+                            reject(&mut report, Reason::Row(fault));
+                        }
+                    }
+                }
+                Piece::Unterminated(line) => {
+                    report.lines += 1;
+                    match self.line(line)? {
+                        Ok(()) => {}
+                        Err(RowFault::Json(Fault::End)) => report.truncated = Some(report.lines),
+                        Err(fault) => reject(&mut report, Reason::Row(fault)),
+                    }
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Appends a line, and writes a batch when there is enough.
+    #[inline]
+    fn line(&mut self, line: &[u8]) -> Result<Result<(), RowFault>, StageError> {
+        if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+            return Ok(Ok(()));
+        }
+        if let Err(fault) = self.rows.append(line) {
+            return Ok(Err(fault));
+        }
+        if self.rows.len() >= BATCH_ROWS || self.rows.line_bytes() >= BATCH_BYTES {
+            self.write_batch()?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn write_batch(&mut self) -> Result<(), StageError> {
+        let rows = self.rows.len();
+        if rows == 0 {
+            return Ok(());
+        }
+        let mut arrays = self.rows.take();
+        let run = &self.common.run;
+        let run_ids = StringArray::from_iter_values(std::iter::repeat_n(run.run_id, rows));
+        let finished = TimestampMicrosecondArray::from_value(run.finished_at.micros(), rows).with_timezone("UTC");
+        arrays.extend([Arc::new(run_ids) as ArrayRef, Arc::new(finished)]);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.open_file()?,
+        };
+        file.write(arrays)?;
+        let full = file.bytes() as u64 >= self.common.limits.file_bytes_max;
+        self.file = Some(file);
+        if full { self.close_file() } else { Ok(()) }
+    }
+
+    fn open_file(&mut self) -> Result<ParquetFile, StageError> {
+        let index = self.next_index;
+        self.next_index += self.common.limits.lanes.get();
+        let sink = self.common.files.create(index).map_err(StageError::Write)?;
+        let limits = self.common.limits;
+        let groups = RowGroups { rows_max: limits.row_group_rows_max, bytes_max: limits.row_group_bytes_max };
+        Ok(ParquetFile::new(index, sink, Arc::clone(&self.common.arrow_schema), groups)?)
+    }
+
+    fn close_file(&mut self) -> Result<(), StageError> {
+        if let Some(file) = self.file.take() {
+            self.done.push(file.close(self.common.schema.columns())?);
+        }
+        Ok(())
+    }
+}
+
+/// When a batch is encoded: small enough to stay in the processor's cache.
+const BATCH_ROWS: usize = 4_096;
+const BATCH_BYTES: usize = 4 << 20;

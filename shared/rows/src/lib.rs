@@ -1,0 +1,22 @@
+//! Bytes in, validated columns out: a run's JSON lines become Parquet files with their Delta statistics.
+//!
+//! Knows the JSON grammar, the cast policy, Parquet and the statistics of a Delta `add` action. Knows no network, no
+//! storage and no clock: bytes come from a [`BlockSource`] and go to [`FileSink`]s.
+//!
+//! Private values are never built: the parser checks their grammar and passes over them.
+
+mod blocks;
+mod column;
+mod file;
+mod lane;
+mod number;
+mod reject;
+mod scan;
+mod stage;
+mod statistics;
+mod text;
+
+pub use blocks::{BlockSource, Chunk};
+pub use file::{FileSink, StagedPart};
+pub use stage::{FileFactory, Limits, RunColumns, StageError, Staged, arrow_schema, stage};
+pub use statistics::SCHEMA_LEAVES_MAX;

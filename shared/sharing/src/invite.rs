@@ -1,0 +1,115 @@
+//! Inviting a recipient: a link by e-mail, of which nothing is kept but a hash.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use delivery::connector::Connector;
+use delivery::ids::ConnectorId;
+use delivery::ports::{Clock, Invitation, Inviter, PortError};
+use delivery::timestamp::Timestamp;
+
+use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
+use crate::secrets::OsSecrets;
+use crate::{activation, server};
+
+/// How long an activation link can be used, in days.
+pub const LINK_LIFE_DAYS: u16 = 7;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// An [`Inviter`] by activation link and e-mail.
+pub struct LinkInviter {
+    activations: Arc<dyn ActivationStore>,
+    mailer: Arc<dyn Mailer>,
+    secrets: Arc<dyn SecretSource>,
+    clock: Arc<dyn Clock>,
+    host_url: String,
+}
+
+impl fmt::Debug for LinkInviter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkInviter").field("host_url", &self.host_url).finish_non_exhaustive()
+    }
+}
+
+impl LinkInviter {
+    /// An inviter to the server at an endpoint, such as `https://host/delta-sharing`; the activation pages are on the
+    /// same host. Its links come from the operating system's randomness.
+    #[must_use]
+    pub fn new(
+        activations: Arc<dyn ActivationStore>,
+        mailer: Arc<dyn Mailer>,
+        endpoint: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let host_url = server::host_url(endpoint).to_owned();
+        Self { activations, mailer, secrets: Arc::new(OsSecrets), clock, host_url }
+    }
+
+    /// The same inviter with links from elsewhere.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<dyn SecretSource>) -> Self {
+        Self { secrets, ..self }
+    }
+}
+
+#[async_trait]
+impl Inviter for LinkInviter {
+    async fn invitation(&self, connector: &ConnectorId) -> Result<Invitation, PortError> {
+        let now = self.clock.now();
+        let newest = self.activations.newest(connector).await?;
+        let sent = newest.is_some_and(|(activation, mailed)| match activation.state {
+            ActivationState::Used => true,
+            ActivationState::Unused => mailed == Mailed::Yes && now < activation.expires_at,
+            ActivationState::Replaced => false,
+        });
+        Ok(if sent { Invitation::Sent } else { Invitation::Unsent })
+    }
+
+    /// The hash is stored before the e-mail leaves, so that no link is out that does not work; it is noted as mailed
+    /// after, so that a failure in between sends another link rather than none.
+    async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+        let code = self.secrets.secret()?;
+        let link = code.hash();
+        let activation = Activation {
+            connector: connector.id.clone(),
+            endpoint: server::endpoint(&self.host_url),
+            expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(LINK_LIFE_DAYS)),
+            token_lifetime_days: connector.recipient.token_lifetime_days,
+            allowed_ips: connector.recipient.allowed_ips.clone(),
+            state: ActivationState::Unused,
+        };
+        self.activations.put(&link, &activation).await?;
+        let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
+        let mail = Mail {
+            to: &connector.recipient.secure_contact,
+            subject: &format!("Activate your access to the data share {}", connector.share_name()),
+            body: body(connector, &activation, &url),
+        };
+        self.mailer.send(mail).await?;
+        self.activations.mailed(&connector.id, &link).await
+    }
+}
+
+fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
+    format!(
+        "Hello,\n\
+         \n\
+         you were named as the contact for the data share \"{share}\".\n\
+         \n\
+         Open this link and press the button to download the credential, a file named config.share:\n\
+         \n\
+         {url}\n\
+         \n\
+         - The link works until {until} (UTC), and for one download.\n\
+         - The credential is good for {days} days from the download. It reads the share, and cannot change it.\n\
+         - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
+         \n\
+         If the link was used and it was not you, if it has expired, or if you did not expect this e-mail, contact \
+         the person at your data provider who arranged the share.\n",
+        share = connector.share_name(),
+        until = activation.expires_at,
+        days = activation.token_lifetime_days,
+    )
+}

@@ -1,0 +1,243 @@
+//! What the open sharing backend needs of the world, beyond the ports of `delivery`.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use delivery::connector::SecureContact;
+use delivery::ids::ConnectorId;
+use delivery::ports::PortError;
+use delivery::table::TableName;
+use delivery::timestamp::Timestamp;
+use sha2::{Digest, Sha256};
+
+/// A secret of 256 random bits in URL-safe base64: a bearer token, or the code in an activation link. It can be
+/// handed out once, and never printed or stored.
+pub struct Secret(String);
+
+impl Secret {
+    /// Makes a secret of random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 32]) -> Self {
+        use base64::Engine as _;
+        Self(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// What is stored and compared in its place.
+    #[must_use]
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
+    }
+
+    /// Gives up the secret. The caller sends it and drops it.
+    #[must_use]
+    pub fn reveal(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// The SHA-256 of a secret's text, in lower-case hex.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretHash(String);
+
+impl SecretHash {
+    /// The hash of a text that somebody presents as a secret.
+    #[must_use]
+    pub fn of(presented: &str) -> Self {
+        Self(Sha256::digest(presented.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The hash in hex, for a store's key.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a bearer token opens: exactly one share, for a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The connector whose share it opens.
+    pub connector: ConnectorId,
+    /// Who holds the token.
+    pub holder: Holder,
+    /// The instant from which the token is refused.
+    pub expires_at: Timestamp,
+    /// CIDR blocks that may read; empty means any.
+    pub allowed_ips: Vec<String>,
+}
+
+/// Who holds a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The connector's recipient.
+    Recipient,
+    /// Our own proof, which reads as the recipient would, with a token of minutes.
+    Proof,
+}
+
+impl Holder {
+    /// The holder's stable text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recipient => "recipient",
+            Self::Proof => "proof",
+        }
+    }
+
+    /// Reads a holder's text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Recipient, Self::Proof].into_iter().find(|holder| holder.as_str() == text)
+    }
+}
+
+/// Answers who may read what. Names compare without case.
+#[async_trait]
+pub trait ShareCatalog: Send + Sync {
+    /// The grant of a token, expired or not.
+    async fn grant(&self, token: &SecretHash) -> Result<Option<Grant>, PortError>;
+
+    /// The grant of a token, and one table of a share if it is there, in one request. The caller compares the
+    /// grant's connector with the share before it uses the table.
+    async fn grant_and_table(
+        &self,
+        token: &SecretHash,
+        share: &str,
+        table: &str,
+    ) -> Result<(Option<Grant>, Option<TableName>), PortError>;
+
+    /// The tables of a connector's share, in the order of their names.
+    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError>;
+}
+
+/// Makes tokens valid.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Stores a token's hash with what it opens.
+    async fn put_token(&self, token: &SecretHash, grant: &Grant) -> Result<(), PortError>;
+}
+
+/// An activation link's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activation {
+    /// The connector whose credential it hands out.
+    pub connector: ConnectorId,
+    /// The sharing endpoint that goes into the profile.
+    pub endpoint: String,
+    /// Until when the button works.
+    pub expires_at: Timestamp,
+    /// Life of the token in days, from the download.
+    pub token_lifetime_days: u16,
+    /// CIDR blocks that go onto the token.
+    pub allowed_ips: Vec<String>,
+    /// Where the link is in its life.
+    pub state: ActivationState,
+}
+
+/// Where an activation link is in its life (its expiry aside).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActivationState {
+    /// The credential was not handed out.
+    Unused,
+    /// The credential was handed out.
+    Used,
+    /// A newer link took its place.
+    Replaced,
+}
+
+/// What pressing the button came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Consumed {
+    /// The link was good; the token is valid from now on.
+    Now,
+    /// The link was used, replaced or expired in the meantime; the token was not stored.
+    TooLate,
+}
+
+/// Keeps activation links by the hash of their code.
+#[async_trait]
+pub trait ActivationStore: Send + Sync {
+    /// The newest activation of a connector, and whether its e-mail is known to be sent.
+    async fn newest(&self, connector: &ConnectorId) -> Result<Option<(Activation, Mailed)>, PortError>;
+
+    /// Stores a new activation and marks the connector's earlier unused one as replaced, in one write.
+    async fn put(&self, link: &SecretHash, activation: &Activation) -> Result<(), PortError>;
+
+    /// Notes that the link's e-mail was taken over by the mail service.
+    async fn mailed(&self, connector: &ConnectorId, link: &SecretHash) -> Result<(), PortError>;
+
+    /// The activation of a link.
+    async fn activation(&self, link: &SecretHash) -> Result<Option<Activation>, PortError>;
+
+    /// Uses a link, if it is unused and not expired, and makes the token valid, in one write.
+    async fn consume(
+        &self,
+        link: &SecretHash,
+        token: &SecretHash,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Consumed, PortError>;
+}
+
+/// Whether an activation's e-mail left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mailed {
+    /// The mail service took it over.
+    Yes,
+    /// Not sent, or nobody knows.
+    Unknown,
+}
+
+/// One e-mail, plain text. Its body may hold an activation link, so it has no `Debug` of its fields.
+pub struct Mail<'a> {
+    /// The recipient's address.
+    pub to: &'a SecureContact,
+    /// The subject.
+    pub subject: &'a str,
+    /// The body. May hold an activation link: dropped after sending.
+    pub body: String,
+}
+
+impl fmt::Debug for Mail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mail(redacted)")
+    }
+}
+
+/// Sends e-mail.
+#[async_trait]
+pub trait Mailer: Send + Sync {
+    /// Hands one e-mail to the mail service. `Denied` means that the service refuses sender or address.
+    async fn send(&self, mail: Mail<'_>) -> Result<(), PortError>;
+}
+
+/// Makes URLs by which anybody may fetch one object of the tables bucket for a while.
+#[async_trait]
+pub trait UrlSigner: Send + Sync {
+    /// A URL that fetches the object at `key` for so many seconds. Must look presigned (a query key
+    /// `X-Amz-Signature`), or clients that read in delta format refuse it. Never logged.
+    async fn signed_url(&self, key: &str, life_seconds: u32) -> Result<String, PortError>;
+
+    /// When the credential that signs ends, and every URL with it, if that is known.
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+/// Makes fresh secrets. Passed in, as the clock is, so that tests can tell secrets apart.
+pub trait SecretSource: Send + Sync {
+    /// A secret that nobody had before.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the system has no randomness to give.
+    fn secret(&self) -> Result<Secret, PortError>;
+}

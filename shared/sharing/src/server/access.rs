@@ -1,0 +1,146 @@
+//! Who is asking, and what a token opens.
+
+use std::net::IpAddr;
+
+use axum::extract::{FromRequestParts, Path};
+use delivery::connector::{SHARE_SCHEMA, storage_path};
+use delivery::table::{TableName, table_path};
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::HeaderMap;
+
+use super::Server;
+use super::error::ProtocolError;
+use crate::allow_list;
+use crate::ports::{Grant, SecretHash};
+
+/// The longest name in the protocol, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The address that a request came from, as the platform saw it. Headers that a client sends are not asked.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
+
+/// A request with a token that may be good: nothing is looked up yet.
+#[derive(Debug)]
+pub(super) struct Caller {
+    token: SecretHash,
+    address: Option<IpAddr>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ProtocolError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ProtocolError> {
+        let token = bearer(&parts.headers).ok_or_else(ProtocolError::unauthenticated)?;
+        let address = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        Ok(Self { token: SecretHash::of(token), address })
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The names in a request's path: a share, and perhaps a schema and a table of it.
+#[derive(Debug)]
+pub(super) struct Names(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = ProtocolError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ProtocolError> {
+        let names = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        names.map(|Path(names)| Self(names)).map_err(|_| ProtocolError::malformed("The path is not valid UTF-8."))
+    }
+}
+
+impl Names {
+    fn get(&self, part: &str) -> &str {
+        self.0.iter().find(|(name, _)| name == part).map_or("", |(_, value)| value)
+    }
+
+    /// The share's name as it was asked for.
+    pub(super) fn share(&self) -> &str {
+        self.get("share")
+    }
+
+    /// The error for names that lead nowhere.
+    pub(super) fn unknown(&self) -> ProtocolError {
+        let path: Vec<_> = self.0.iter().map(|(_, value)| value.as_str()).collect();
+        ProtocolError::unknown(&path)
+    }
+
+    /// `share.schema.table`, for messages.
+    pub(super) fn dotted(&self) -> String {
+        [self.get("share"), self.get("schema"), self.get("table")].join(".")
+    }
+
+    fn schema_is_ours(&self) -> bool {
+        self.0.iter().all(|(part, value)| part != "schema" || value.eq_ignore_ascii_case(SHARE_SCHEMA))
+    }
+}
+
+/// A table that a caller may read.
+#[derive(Debug)]
+pub(super) struct OpenTable {
+    /// What opened it.
+    pub(super) grant: Grant,
+    /// Its name.
+    pub(super) name: TableName,
+    /// Where it lies in the tables bucket.
+    pub(super) path: String,
+}
+
+impl Server {
+    /// The grant of a caller's token, if it is good now and here.
+    pub(super) async fn grant(&self, caller: &Caller) -> Result<Grant, ProtocolError> {
+        let grant = self.catalog.grant(&caller.token).await?;
+        self.check(grant, caller)
+    }
+
+    /// The grant of a caller's token, if it opens the named share (and schema).
+    pub(super) async fn open_share(&self, caller: &Caller, names: &Names) -> Result<Grant, ProtocolError> {
+        let grant = self.grant(caller).await?;
+        if opens(&grant, names) { Ok(grant) } else { Err(names.unknown()) }
+    }
+
+    /// The named table, if the caller's token opens it: one request to the catalog.
+    pub(super) async fn open_table(&self, caller: &Caller, names: &Names) -> Result<OpenTable, ProtocolError> {
+        let (share, table) = (names.share(), names.get("table"));
+        if share.len() > NAME_BYTES_MAX || table.len() > NAME_BYTES_MAX {
+            self.grant(caller).await?;
+            return Err(names.unknown());
+        }
+        let (grant, table) = self.catalog.grant_and_table(&caller.token, share, table).await?;
+        let grant = self.check(grant, caller)?;
+        match table {
+            Some(name) if opens(&grant, names) => {
+                Ok(OpenTable { path: table_path(&grant.connector, &name), grant, name })
+            }
+            Some(_) | None => Err(names.unknown()),
+        }
+    }
+
+    fn check(&self, grant: Option<Grant>, caller: &Caller) -> Result<Grant, ProtocolError> {
+        let grant = grant.ok_or_else(ProtocolError::unauthenticated)?;
+        if self.clock.now() >= grant.expires_at {
+            return Err(ProtocolError::expired(grant.expires_at));
+        }
+        if !allow_list::allows(&grant.allowed_ips, caller.address) {
+            return Err(ProtocolError::address_refused());
+        }
+        Ok(grant)
+    }
+}
+
+fn opens(grant: &Grant, names: &Names) -> bool {
+    names.share().eq_ignore_ascii_case(grant.connector.as_str()) && names.schema_is_ours()
+}
+
+/// The share's id: a UUID, as a table's is.
+pub(super) fn share_id(grant: &Grant) -> String {
+    tables::table_id(&storage_path(&grant.connector))
+}

@@ -1,0 +1,281 @@
+//! What predicates keep and leave out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use delivery::timestamp::Timestamp;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const COLUMNS: [(&str, &str); 7] = [
+    ("n", "long"),
+    ("s", "string"),
+    ("d", "date"),
+    ("t", "timestamp"),
+    ("f", "double"),
+    ("b", "boolean"),
+    ("p", "integer"),
+];
+
+fn schema() -> String {
+    let field = |(name, kind): &(&str, &str)| json!({"name": name, "type": kind, "nullable": true, "metadata": {}});
+    json!({"type": "struct", "fields": COLUMNS.iter().map(field).collect::<Vec<_>>()}).to_string()
+}
+
+fn file(stats: Option<serde_json::Value>, partition: Option<&str>) -> File {
+    File {
+        path: "f".to_owned(),
+        size: 1,
+        modification_time: 0,
+        stats: stats.map(|stats| stats.to_string()),
+        partition_values: Arc::new(BTreeMap::from([("p".to_owned(), partition.map(str::to_owned))])),
+        version: 0,
+        timestamp: Timestamp::from_micros(0).unwrap(),
+    }
+}
+
+/// n 5–9 and no null; s b–d with a null; d, t one day; f 1.5–2.5; b without bounds; p = 7.
+fn usual() -> File {
+    let stats = json!({
+        "numRecords": 10,
+        "minValues": {"n": 5, "s": "b", "d": "2026-03-01", "t": "2026-03-01T00:00:00.000Z", "f": 1.5},
+        "maxValues": {"n": 9, "s": "d", "d": "2026-03-31", "t": "2026-03-31T12:00:00.000Z", "f": 2.5},
+        "nullCount": {"n": 0, "s": 1, "d": 0, "t": 0, "f": 0, "b": 10},
+    });
+    file(Some(stats), Some("7"))
+}
+
+fn column(name: &str) -> serde_json::Value {
+    let value_type = match name {
+        "n" => "long",
+        "s" => "string",
+        "d" => "date",
+        "t" => "timestamp",
+        "f" => "double",
+        "b" => "bool",
+        _ => "int",
+    };
+    json!({"op": "column", "name": name, "valueType": value_type})
+}
+
+fn compare(op: &str, name: &str, literal: &str) -> serde_json::Value {
+    let column = column(name);
+    json!({"op": op, "children": [column, {"op": "literal", "value": literal, "valueType": column["valueType"]}]})
+}
+
+fn is_null(name: &str) -> serde_json::Value {
+    json!({"op": "isNull", "children": [column(name)]})
+}
+
+fn not(child: serde_json::Value) -> serde_json::Value {
+    json!({"op": "not", "children": [child]})
+}
+
+fn all(op: &str, children: &[serde_json::Value]) -> serde_json::Value {
+    json!({"op": op, "children": children})
+}
+
+fn keeps(predicate: &serde_json::Value, file: &File) -> bool {
+    let partitions = ["p".to_owned()];
+    Predicate::parse(&predicate.to_string(), &schema(), &partitions).is_none_or(|predicate| predicate.may_match(file))
+}
+
+#[test]
+fn files_outside_the_bounds_are_left_out() {
+    for (op, name, literal, expected) in [
+        ("equal", "n", "4", false),
+        ("equal", "n", "5", true),
+        ("equal", "n", "9", true),
+        ("equal", "n", "10", false),
+        ("lessThan", "n", "5", false),
+        ("lessThan", "n", "6", true),
+        ("lessThanOrEqual", "n", "4", false),
+        ("lessThanOrEqual", "n", "5", true),
+        ("greaterThan", "n", "9", false),
+        ("greaterThan", "n", "8", true),
+        ("greaterThanOrEqual", "n", "10", false),
+        ("greaterThanOrEqual", "n", "9", true),
+        ("equal", "s", "a", false),
+        ("equal", "s", "c", true),
+        ("equal", "s", "e", false),
+        ("equal", "d", "2026-02-28", false),
+        ("equal", "d", "2026-03-15", true),
+        ("greaterThan", "d", "2026-03-31", false),
+        ("greaterThan", "t", "2026-03-31T13:00:00+01:00", true),
+        ("greaterThan", "t", "2026-03-31 12:00:00.000999", true),
+        ("greaterThan", "t", "2026-03-31T12:00:00.001Z", false),
+        ("lessThan", "t", "2026-03-01T00:00:00Z", false),
+        ("equal", "f", "1.0", false),
+        ("lessThan", "f", "1.5", false),
+        ("greaterThan", "f", "3", true),
+        ("equal", "p", "7", true),
+        ("equal", "p", "8", false),
+        ("greaterThan", "p", "7", false),
+    ] {
+        assert_eq!(keeps(&compare(op, name, literal), &usual()), expected, "{name} {op} {literal}");
+    }
+}
+
+#[test]
+fn not_keeps_what_may_be_otherwise() {
+    let one_value = file(
+        Some(json!({"numRecords": 2, "minValues": {"n": 5}, "maxValues": {"n": 5}, "nullCount": {"n": 0}})),
+        None,
+    );
+    for (predicate, file, expected) in [
+        (not(compare("equal", "n", "6")), usual(), true),
+        (not(compare("equal", "n", "20")), usual(), true),
+        (not(compare("equal", "n", "5")), one_value, false),
+        (not(compare("greaterThan", "n", "4")), usual(), false),
+        (not(compare("greaterThan", "n", "7")), usual(), true),
+        (not(not(compare("equal", "n", "20"))), usual(), false),
+        (not(compare("greaterThan", "f", "1")), usual(), true),
+        (not(compare("equal", "p", "7")), usual(), false),
+        (not(is_null("n")), usual(), true),
+        (not(is_null("b")), usual(), false),
+        (not(compare("lessThan", "s", "z")), usual(), false),
+    ] {
+        assert_eq!(keeps(&predicate, &file), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn nulls_are_the_third_value() {
+    let no_partition = file(None, None);
+    for (predicate, file, expected) in [
+        (is_null("n"), usual(), false),
+        (is_null("s"), usual(), true),
+        (is_null("b"), usual(), true),
+        (compare("equal", "b", "true"), usual(), false),
+        (not(compare("equal", "b", "true")), usual(), false),
+        (is_null("p"), usual(), false),
+        (is_null("p"), no_partition.clone(), true),
+        (compare("equal", "p", "7"), no_partition, false),
+    ] {
+        assert_eq!(keeps(&predicate, &file), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn and_or_combine() {
+    let (yes, no) = (compare("equal", "n", "5"), compare("equal", "n", "50"));
+    let unknown = json!({"op": "startsWith", "children": [column("s"), column("s")]});
+    for (predicate, expected) in [
+        (all("and", &[yes.clone(), no.clone()]), false),
+        (all("and", &[yes.clone(), yes.clone(), unknown.clone()]), true),
+        (all("and", &[unknown.clone(), no.clone()]), false),
+        (all("or", &[no.clone(), no.clone()]), false),
+        (all("or", &[no.clone(), yes.clone()]), true),
+        (all("or", &[no.clone(), unknown.clone()]), true),
+        (not(all("or", &[no.clone(), unknown])), true),
+        (not(all("and", &[no.clone(), yes])), true),
+        (not(all("or", &[compare("greaterThan", "n", "4"), no])), false),
+    ] {
+        assert_eq!(keeps(&predicate, &usual()), expected, "{predicate}");
+    }
+}
+
+#[test]
+fn what_is_not_understood_costs_no_file() {
+    let literal = json!({"op": "literal", "value": "50", "valueType": "long"});
+    let mut deep = compare("equal", "n", "50");
+    for _ in 0..300 {
+        deep = not(deep);
+    }
+    for predicate in [
+        json!("bad"),
+        json!({}),
+        json!({"op": "equal", "children": []}),
+        json!({"op": "equal", "children": [literal, literal]}),
+        json!({"op": "and", "children": []}),
+        json!({"op": "column", "name": "b", "valueType": "bool"}),
+        json!({"op": "equal", "children": [{"op": "column", "name": "absent", "valueType": "long"}, literal]}),
+        json!({"op": "equal", "children": [{"op": "column", "name": "s", "valueType": "long"}, literal]}),
+        json!({"op": "equal", "children": [column("n"), {"op": "literal", "value": "x", "valueType": "long"}]}),
+        json!({"op": "equal", "children": [column("n"), {"op": "literal", "value": "50", "valueType": "money"}]}),
+        deep,
+    ] {
+        assert!(keeps(&predicate, &usual()), "{predicate}");
+    }
+    for stats in [None, Some(json!({})), Some(json!([])), Some(json!({"minValues": {"n": "x"}, "maxValues": {"n": null}}))] {
+        assert!(keeps(&compare("equal", "n", "50"), &file(stats, None)));
+    }
+    assert!(Predicate::parse(&" ".repeat(TEXT_BYTES_MAX + 1), &schema(), &[]).is_none());
+}
+
+#[test]
+fn sides_and_case_do_not_matter() {
+    let literal = json!({"op": "literal", "value": "9", "valueType": "int"});
+    let mirrored = json!({"op": "lessThan", "children": [literal, column("n")]});
+    assert!(!keeps(&mirrored, &usual()), "9 < n is n > 9");
+    let shouted = json!({"op": "greaterThan", "children": [{"op": "column", "name": "N", "valueType": "int"}, literal]});
+    assert!(!keeps(&shouted, &usual()));
+}
+
+/// A predicate over `n`, and what it is for a row.
+fn arbitrary() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        (prop::sample::select(vec!["equal", "lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"]), -3..4_i64)
+            .prop_map(|(op, literal)| compare(op, "n", &literal.to_string())),
+        Just(is_null("n")),
+    ];
+    leaf.prop_recursive(4, 24, 3, |inner| {
+        prop_oneof![
+            inner.clone().prop_map(not),
+            (prop::sample::select(vec!["and", "or"]), prop::collection::vec(inner, 1..4))
+                .prop_map(|(op, children)| all(op, &children)),
+        ]
+    })
+}
+
+/// SQL's own answer for one row.
+fn holds(predicate: &serde_json::Value, row: Option<i64>) -> Option<bool> {
+    let children = predicate["children"].as_array().unwrap();
+    let child = |place: usize| holds(&children[place], row);
+    match predicate["op"].as_str().unwrap() {
+        "not" => child(0).map(|held| !held),
+        "isNull" => Some(row.is_none()),
+        "and" if (0..children.len()).any(|place| child(place) == Some(false)) => Some(false),
+        "and" => (0..children.len()).all(|place| child(place) == Some(true)).then_some(true),
+        "or" if (0..children.len()).any(|place| child(place) == Some(true)) => Some(true),
+        "or" => (0..children.len()).all(|place| child(place) == Some(false)).then_some(false),
+        comparison => {
+            let (row, literal) = (row?, children[1]["value"].as_str().unwrap().parse::<i64>().unwrap());
+            Some(match comparison {
+                "equal" => row == literal,
+                "lessThan" => row < literal,
+                "lessThanOrEqual" => row <= literal,
+                "greaterThan" => row > literal,
+                _ => row >= literal,
+            })
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_file_with_a_matching_row_is_never_left_out(
+        predicate in arbitrary(),
+        rows in prop::collection::vec(prop::option::of(-3..4_i64), 1..5),
+    ) {
+        let values: Vec<_> = rows.iter().flatten().collect();
+        let stats = json!({
+            "numRecords": rows.len(),
+            "minValues": {"n": values.iter().min()},
+            "maxValues": {"n": values.iter().max()},
+            "nullCount": {"n": rows.len() - values.len()},
+        });
+        if rows.iter().any(|row| holds(&predicate, *row) == Some(true)) {
+            prop_assert!(keeps(&predicate, &file(Some(stats), None)));
+        }
+    }
+
+    #[test]
+    fn no_predicate_panics(text in "\\PC{0,100}", op in "\\PC{0,12}", value in "\\PC{0,12}", kind in "[a-z]{0,9}") {
+        let _ = Predicate::parse(&text, &schema(), &[]);
+        let odd = json!({"op": op, "children": [column("n"), {"op": "literal", "value": value, "valueType": kind}]});
+        let _ = keeps(&odd, &usual());
+    }
+}

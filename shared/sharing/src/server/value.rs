@@ -1,0 +1,120 @@
+//! Values of predicates and statistics, by type. Values of different types do not compare.
+
+use std::cmp::Ordering;
+
+use delivery::timestamp::{Timestamp, parse_date};
+
+/// The types that a predicate can name, and that a column can have for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ValueType {
+    /// `bool`
+    Bool,
+    /// `int` and `long`
+    Integer,
+    /// `float` and `double`
+    Float,
+    /// `string`
+    String,
+    /// `date`
+    Date,
+    /// `timestamp`
+    Timestamp,
+}
+
+impl ValueType {
+    /// Reads a type of the protocol's predicates.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "bool" => Self::Bool,
+            "int" | "long" => Self::Integer,
+            "float" | "double" => Self::Float,
+            "string" => Self::String,
+            "date" => Self::Date,
+            "timestamp" => Self::Timestamp,
+            _ => return None,
+        })
+    }
+
+    /// Reads a primitive type of a Delta schema.
+    pub(super) fn of_column(text: &str) -> Option<Self> {
+        Some(match text {
+            "boolean" => Self::Bool,
+            "byte" | "short" | "integer" | "long" => Self::Integer,
+            "float" | "double" => Self::Float,
+            "string" => Self::String,
+            "date" => Self::Date,
+            "timestamp" => Self::Timestamp,
+            _ => return None,
+        })
+    }
+
+    /// Whether values of the two types are put side by side.
+    pub(super) fn compares_with(self, other: Self) -> bool {
+        self == other
+    }
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    /// A boolean.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A number; never NaN.
+    Float(f64),
+    /// A text, in the order of its UTF-8 bytes.
+    String(String),
+    /// Days since the epoch.
+    Date(i32),
+    /// An instant.
+    Timestamp(Timestamp),
+}
+
+impl Value {
+    /// Reads the text of a literal or of a partition value.
+    pub(super) fn parse(text: &str, value_type: ValueType) -> Option<Self> {
+        match value_type {
+            ValueType::Bool => text.to_ascii_lowercase().parse().ok().map(Self::Bool),
+            ValueType::Integer => text.parse().ok().map(Self::Integer),
+            ValueType::Float => text.parse().ok().filter(|number: &f64| !number.is_nan()).map(Self::Float),
+            ValueType::String => Some(Self::String(text.to_owned())),
+            ValueType::Date => parse_date(text).map(Self::Date),
+            ValueType::Timestamp => Timestamp::parse(text).map(Self::Timestamp),
+        }
+    }
+
+    /// Reads a bound in a file's statistics.
+    pub(super) fn of_statistic(value: &serde_json::Value, value_type: ValueType) -> Option<Self> {
+        match value_type {
+            ValueType::Bool => value.as_bool().map(Self::Bool),
+            ValueType::Integer => value.as_i64().map(Self::Integer),
+            ValueType::Float => value.as_f64().map(Self::Float),
+            ValueType::String | ValueType::Date | ValueType::Timestamp => Self::parse(value.as_str()?, value_type),
+        }
+    }
+
+    /// The bound above a value of a statistic: timestamps are cut to milliseconds there, so the real one may be up to
+    /// a millisecond later; and a float column may hold NaN, which no statistic shows and which is above everything.
+    pub(super) fn upper_bound(self) -> Option<Self> {
+        match self {
+            Self::Timestamp(at) => Timestamp::from_micros(at.micros().checked_add(1_000)?).map(Self::Timestamp),
+            Self::Float(_) => None,
+            Self::Bool(_) | Self::Integer(_) | Self::String(_) | Self::Date(_) => Some(self),
+        }
+    }
+}
+
+impl PartialOrd for Value {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Bool(a), Self::Bool(b)) => a.partial_cmp(b),
+            (Self::Integer(a), Self::Integer(b)) => a.partial_cmp(b),
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
+            (Self::String(a), Self::String(b)) => a.partial_cmp(b),
+            (Self::Date(a), Self::Date(b)) => a.partial_cmp(b),
+            (Self::Timestamp(a), Self::Timestamp(b)) => a.partial_cmp(b),
+            (_, _) => None,
+        }
+    }
+}

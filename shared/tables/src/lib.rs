@@ -1,0 +1,19 @@
+//! Delta tables on an object store: the commit path without a snapshot, and log replay for reading.
+//!
+//! Knows Delta's actions and schema text (delta-io/delta `PROTOCOL.md`). Knows no engine: files come with their sizes
+//! and statistics, and leave the same way.
+
+mod actions;
+pub mod log;
+pub mod manifest;
+pub mod schema;
+pub mod snapshot;
+
+use uuid::Uuid;
+
+/// The stable id of the table at a path of the tables bucket: the same if the state of the table is ever lost.
+/// Databricks as a recipient of an open server needs a UUID (delta-io/delta-sharing #259).
+#[must_use]
+pub fn table_id(path: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_URL, path.as_bytes()).to_string()
+}

@@ -1,0 +1,172 @@
+//! [`TableLog`] on an object store. A commit is one conditional PUT; data moves by copies inside the store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use delivery::ids::ConnectorId;
+use delivery::ports::{
+    Commit, DataFile, LoggedCommit, PortError, PortErrorKind, TableContents, TableLog, WriteOutcome,
+};
+use delivery::schema::PublicSchema;
+use delivery::staged::StagedFile;
+use delivery::table::{TableName, table_path};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::actions::{self, Creates};
+use crate::snapshot::TableReader;
+use crate::{schema, table_id};
+
+/// Copies under way at once: enough to hide the latency of storage, few enough not to be throttled.
+const COPIES_AT_ONCE: usize = 16;
+
+/// The logs and files of the tables in one store.
+#[derive(Debug)]
+pub struct ObjectStoreTableLog {
+    store: Arc<dyn ObjectStore>,
+    reader: TableReader,
+}
+
+impl ObjectStoreTableLog {
+    /// The tables of a store, such as the tables bucket.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { reader: TableReader::new(Arc::clone(&store)), store }
+    }
+
+    async fn copy(&self, from: &Path, to: &Path) -> Result<(), PortError> {
+        self.store.copy(from, to).await.map_err(|error| port_error("copy a data file", error))
+    }
+}
+
+fn log_folder(connector: &ConnectorId, table: &TableName) -> Path {
+    Path::from(format!("{}/_delta_log", table_path(connector, table)))
+}
+
+fn log_entry(connector: &ConnectorId, table: &TableName, table_version: u64) -> Path {
+    log_folder(connector, table).join(format!("{table_version:020}.json"))
+}
+
+fn data_file(connector: &ConnectorId, table: &TableName, name: &str) -> Path {
+    Path::from(table_path(connector, table)).join(name)
+}
+
+#[async_trait]
+impl TableLog for ObjectStoreTableLog {
+    async fn write(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+        commit: &Commit,
+    ) -> Result<WriteOutcome, PortError> {
+        let creates = if table_version == 0 { Creates::Table } else { Creates::Nothing };
+        let bytes = actions::encode(commit, &table_id(&table_path(connector, table)), creates)
+            .map_err(|error| PortError::new(PortErrorKind::InvalidData, "write a commit", error))?;
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self
+            .store
+            .put_opts(&log_entry(connector, table, table_version), PutPayload::from(bytes), options)
+            .await
+        {
+            Ok(_) => Ok(WriteOutcome::Written),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(WriteOutcome::Taken)
+            }
+            Err(error) => Err(port_error("write a commit", error)),
+        }
+    }
+
+    async fn read(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+    ) -> Result<Option<LoggedCommit>, PortError> {
+        let bytes = match self.store.get(&log_entry(connector, table, table_version)).await {
+            Ok(found) => found.bytes().await.map_err(|error| port_error("read a commit", error))?,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(port_error("read a commit", error)),
+        };
+        let commit = actions::decode(&bytes)
+            .map_err(|error| PortError::new(PortErrorKind::InvalidData, "read a commit", error))?;
+        Ok(Some(commit))
+    }
+
+    async fn newest_version(&self, connector: &ConnectorId, table: &TableName) -> Result<Option<u64>, PortError> {
+        self.store
+            .list(Some(&log_folder(connector, table)))
+            .map_err(|error| port_error("list a log", error))
+            .try_fold(None, |newest: Option<u64>, entry| async move {
+                let version =
+                    entry.location.filename().and_then(|name| name.strip_suffix(".json")).and_then(|v| v.parse().ok());
+                Ok(newest.max(version))
+            })
+            .await
+    }
+
+    fn schema_string(&self, schema: &PublicSchema) -> String {
+        schema::schema_string(schema)
+    }
+
+    async fn contents(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        table_version: u64,
+    ) -> Result<TableContents, PortError> {
+        let snapshot = self.reader.snapshot(&table_path(connector, table), Some(table_version)).await?;
+        let files = snapshot
+            .files()
+            .map(|file| DataFile {
+                name: file.path.clone(),
+                size_bytes: file.size,
+                statistics: file.stats.clone().unwrap_or_default(),
+            })
+            .collect();
+        Ok(TableContents { schema_string: snapshot.metadata.schema_string.clone(), files })
+    }
+
+    async fn copy_staged(
+        &self,
+        file: &StagedFile,
+        connector: &ConnectorId,
+        table: &TableName,
+        name: &str,
+    ) -> Result<(), PortError> {
+        self.copy(&Path::from(file.key.as_str()), &data_file(connector, table, name)).await
+    }
+
+    async fn copy_between(
+        &self,
+        connector: &ConnectorId,
+        from: &TableName,
+        to: &TableName,
+        files: &[DataFile],
+    ) -> Result<(), PortError> {
+        let copies: Vec<_> = files
+            .iter()
+            .map(|file| (data_file(connector, from, &file.name), data_file(connector, to, &file.name)))
+            .collect();
+        futures::stream::iter(copies)
+            .map(|(from, to)| async move { self.copy(&from, &to).await })
+            .buffer_unordered(COPIES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+}
+
+/// What a storage error means to the steps.
+pub(crate) fn port_error(operation: &'static str, error: object_store::Error) -> PortError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the store's error enum is non-exhaustive")]
+    let kind = match &error {
+        object_store::Error::NotFound { .. } => PortErrorKind::NotFound,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            PortErrorKind::Denied
+        }
+        object_store::Error::InvalidPath { .. } => PortErrorKind::InvalidData,
+        _ => PortErrorKind::Unavailable,
+    };
+    PortError::new(kind, operation, error)
+}

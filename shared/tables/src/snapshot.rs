@@ -1,0 +1,250 @@
+//! Snapshots of tables, for reading: what a table is at one version.
+//!
+//! Knows how actions add up to a snapshot and how a snapshot is advanced without copying its files. Finding and
+//! fetching log entries is [`reader`]'s part; the text of the actions is [`actions`]'. Writes nothing.
+
+mod actions;
+mod cache;
+mod reader;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use delivery::ports::{PortError, PortErrorKind};
+use delivery::timestamp::Timestamp;
+
+use actions::CommitActions;
+pub use reader::TableReader;
+
+/// Files in one chunk of a snapshot's list: what is copied when a file joins or leaves.
+const CHUNK_FILES_MAX: usize = 1_024;
+
+/// A table at one version.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The table version.
+    pub version: u64,
+    /// When the version was committed: the commit's own word, else the log entry's modification time.
+    pub timestamp: Timestamp,
+    /// What a reader and a writer must be able to do.
+    pub protocol: Arc<Protocol>,
+    /// Schema, partitioning and properties.
+    pub metadata: Arc<Metadata>,
+    files: FileList,
+}
+
+impl Snapshot {
+    /// The files, in the order in which they were added.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.files.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+
+    /// The files in the order in which they were added, in chunks that snapshots of neighbouring versions share.
+    #[must_use]
+    pub fn chunks(&self) -> &[Arc<[Arc<File>]>] {
+        &self.files.chunks
+    }
+
+    /// How many files the table has.
+    #[must_use]
+    pub fn file_count(&self) -> usize {
+        self.files.count
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.files.bytes
+    }
+}
+
+/// The `protocol` action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Protocol {
+    /// The least version of the Delta protocol that a reader must know.
+    pub min_reader_version: u32,
+    /// The least version of the Delta protocol that a writer must know.
+    pub min_writer_version: u32,
+    /// Features that a reader must know (reader version 3).
+    pub reader_features: BTreeSet<String>,
+    /// Features that a writer must know (writer version 7).
+    pub writer_features: BTreeSet<String>,
+}
+
+/// The `metaData` action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metadata {
+    /// The table's id, a UUID.
+    pub id: String,
+    /// The table's name, if it says so.
+    pub name: Option<String>,
+    /// The table's description, if it says so.
+    pub description: Option<String>,
+    /// The Delta schema as JSON text.
+    pub schema_string: String,
+    /// The partition columns, in order.
+    pub partition_columns: Vec<String>,
+    /// Table properties.
+    pub configuration: BTreeMap<String, String>,
+    /// When the table was made, in milliseconds since the epoch.
+    pub created_time: Option<i64>,
+}
+
+/// The values of a file's partition columns, as the log writes them; `None` or empty is null.
+pub type PartitionValues = BTreeMap<String, Option<String>>;
+
+/// One data file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// The path as the log has it: percent-encoded once over the object's key, relative to the table.
+    pub path: String,
+    /// The file's size in bytes.
+    pub size: u64,
+    /// When the file was made, in milliseconds since the epoch.
+    pub modification_time: i64,
+    /// Statistics as JSON text.
+    pub stats: Option<String>,
+    /// The values of the partition columns.
+    pub partition_values: Arc<PartitionValues>,
+    /// The table version that added the file.
+    pub version: u64,
+    /// When that version was committed.
+    pub timestamp: Timestamp,
+}
+
+/// A list of files that is cheap to change into its successor: chunks are shared, never changed.
+#[derive(Debug, Clone, Default)]
+struct FileList {
+    chunks: Vec<Arc<[Arc<File>]>>,
+    count: usize,
+    bytes: u64,
+}
+
+impl FileList {
+    /// The list without the touched paths and with the added files at its end.
+    fn changed(&self, touched: &HashSet<String>, added: Vec<Arc<File>>) -> Self {
+        let mut next = Self::default();
+        for chunk in &self.chunks {
+            let gone = !touched.is_empty() && chunk.iter().any(|file| touched.contains(&file.path));
+            if gone {
+                let kept: Vec<_> = chunk.iter().filter(|file| !touched.contains(&file.path)).cloned().collect();
+                if !kept.is_empty() {
+                    next.push(kept.into());
+                }
+            } else {
+                next.push(chunk.clone());
+            }
+        }
+        next.extend(added);
+        next
+    }
+
+    fn push(&mut self, chunk: Arc<[Arc<File>]>) {
+        self.count += chunk.len();
+        self.bytes += chunk.iter().map(|file| file.size).sum::<u64>();
+        self.chunks.push(chunk);
+    }
+
+    /// Fills the last chunk up before it opens another, so that single appends do not make single chunks.
+    fn extend(&mut self, added: Vec<Arc<File>>) {
+        let mut added = added;
+        if added.is_empty() {
+            return;
+        }
+        if self.chunks.last().is_some_and(|last| last.len() < CHUNK_FILES_MAX)
+            && let Some(last) = self.chunks.pop()
+        {
+            self.count -= last.len();
+            self.bytes -= last.iter().map(|file| file.size).sum::<u64>();
+            added.splice(0..0, last.iter().cloned());
+        }
+        for chunk in added.chunks(CHUNK_FILES_MAX) {
+            self.push(chunk.into());
+        }
+    }
+}
+
+/// What some commits in a row come to. A checkpoint would be one more source of the same.
+#[derive(Debug, Default)]
+struct Replay {
+    head: Option<(u64, Timestamp)>,
+    protocol: Option<Protocol>,
+    metadata: Option<Metadata>,
+    /// Every path that was added or removed: an earlier entry of it in the base is void.
+    touched: HashSet<String>,
+    /// Added files by position; a later removal or addition of the path empties the place.
+    added: Vec<Option<Arc<File>>>,
+    places: HashMap<String, usize>,
+    last_partition: Option<Arc<PartitionValues>>,
+}
+
+impl Replay {
+    /// Adds the actions of one commit. Inside a commit the order of actions says nothing: removals go first.
+    fn apply(&mut self, version: u64, commit: CommitActions) {
+        self.head = Some((version, commit.timestamp));
+        self.protocol = commit.protocol.or_else(|| self.protocol.take());
+        self.metadata = commit.metadata.or_else(|| self.metadata.take());
+        for path in commit.removes {
+            self.void(&path);
+            self.touched.insert(path);
+        }
+        for add in commit.adds {
+            self.void(&add.path);
+            self.touched.insert(add.path.clone());
+            self.places.insert(add.path.clone(), self.added.len());
+            let file = File {
+                path: add.path,
+                size: add.size,
+                modification_time: add.modification_time,
+                stats: add.stats,
+                partition_values: self.shared_partition(add.partition_values),
+                version,
+                timestamp: commit.timestamp,
+            };
+            self.added.push(Some(Arc::new(file)));
+        }
+    }
+
+    fn void(&mut self, path: &str) {
+        if let Some(place) = self.places.remove(path)
+            && let Some(slot) = self.added.get_mut(place)
+        {
+            *slot = None;
+        }
+    }
+
+    /// Files that follow each other mostly have the same partition: one copy serves them.
+    fn shared_partition(&mut self, values: PartitionValues) -> Arc<PartitionValues> {
+        match &self.last_partition {
+            Some(last) if **last == values => last.clone(),
+            Some(_) | None => self.last_partition.insert(Arc::new(values)).clone(),
+        }
+    }
+
+    /// The snapshot that these commits make of a base, or of nothing.
+    fn onto(self, base: Option<&Snapshot>) -> Result<Snapshot, PortError> {
+        let lacks = |what: &'static str| PortError::new(PortErrorKind::InvalidData, "replay a table's log", what);
+        let (version, timestamp) = self.head.ok_or_else(|| lacks("the log holds no commit"))?;
+        let empty = FileList::default();
+        Ok(Snapshot {
+            version,
+            timestamp,
+            protocol: self
+                .protocol
+                .map(Arc::new)
+                .or_else(|| base.map(|base| base.protocol.clone()))
+                .ok_or_else(|| lacks("the log holds no protocol action"))?,
+            metadata: self
+                .metadata
+                .map(Arc::new)
+                .or_else(|| base.map(|base| base.metadata.clone()))
+                .ok_or_else(|| lacks("the log holds no metaData action"))?,
+            files: base
+                .map_or(&empty, |base| &base.files)
+                .changed(&self.touched, self.added.into_iter().flatten().collect()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

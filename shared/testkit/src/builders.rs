@@ -1,0 +1,119 @@
+//! Valid values to begin a test with.
+
+use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TokenRecipient};
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::run::{Output, OutputObject, Run};
+use delivery::schema::{Field, Marking, Shape};
+use delivery::timestamp::Timestamp;
+
+/// The instant so many seconds after 2026-09-01T00:00:00Z.
+#[must_use]
+pub fn instant(seconds: i64) -> Timestamp {
+    Timestamp::EPOCH.plus_seconds(1_788_220_800 + seconds)
+}
+
+/// A connector id.
+///
+/// # Panics
+///
+/// Panics if the text is not an id.
+#[must_use]
+pub fn connector_id(text: &str) -> ConnectorId {
+    ConnectorId::new(text).expect("a valid connector id")
+}
+
+/// A team id.
+///
+/// # Panics
+///
+/// Panics if the text is not an id.
+#[must_use]
+pub fn team_id(text: &str) -> TeamId {
+    TeamId::new(text).expect("a valid team id")
+}
+
+/// A workflow id.
+///
+/// # Panics
+///
+/// Panics if the text is not an id.
+#[must_use]
+pub fn workflow_id(text: &str) -> WorkflowId {
+    WorkflowId::new(text).expect("a valid workflow id")
+}
+
+/// A run's key.
+///
+/// # Panics
+///
+/// Panics if a text is not an id.
+#[must_use]
+pub fn run_key(team: &str, workflow: &str, run: &str) -> RunKey {
+    RunKey { team: team_id(team), workflow: workflow_id(workflow), run: RunId::new(run).expect("a valid run id") }
+}
+
+/// A delivery's key.
+#[must_use]
+pub fn delivery_key(connector: &ConnectorId, run: &RunKey) -> DeliveryKey {
+    DeliveryKey { connector: connector.clone(), run: run.clone() }
+}
+
+/// A public field of a type.
+#[must_use]
+pub fn field(name: &str, data_type: &str) -> Field {
+    Field {
+        name: name.to_owned(),
+        data_type: Some(data_type.to_owned()),
+        field_type: Some("SCHEMA".to_owned()),
+        key: false,
+        marking: Marking::Public,
+        description: None,
+        shape: None,
+    }
+}
+
+/// A finished run with a key, a private field and a nested shape.
+#[must_use]
+pub fn run(key: RunKey) -> Run {
+    let shape = Shape::Object(vec![("z".to_owned(), Shape::Number), ("a".to_owned(), Shape::Array(vec![Shape::Null]))]);
+    Run {
+        workflow_name: "Box office".to_owned(),
+        started_at: Some(instant(0)),
+        finished_at: instant(450),
+        fields: vec![
+            Field { key: true, description: Some("the film’s title".to_owned()), ..field("title", "STRING") },
+            Field { marking: Marking::Private, ..field("internal_margin_note", "STRING") },
+            Field { shape: Some(shape), ..field("details", "OBJECT") },
+        ],
+        output: Output {
+            format: "jsonl".to_owned(),
+            objects: vec![OutputObject { bucket: None, key: format!("kadoa/{}/data.jsonl", key.run) }],
+            row_count: Some(3),
+        },
+        key,
+    }
+}
+
+/// A ready connector that takes every workflow of a team.
+///
+/// # Panics
+///
+/// Never: the built-in contact is an address.
+#[must_use]
+pub fn connector(id: &str, team: &str) -> Connector {
+    Connector {
+        id: connector_id(id),
+        team: team_id(team),
+        recipient: TokenRecipient {
+            secure_contact: SecureContact::new("data@acme.test").expect("an address"),
+            token_lifetime_days: 365,
+            allowed_ips: Vec::new(),
+        },
+        workflows: Scope::All,
+        activity_log: true,
+        backfill: true,
+        max_rejected_fraction: 0.0,
+        state: ConnectorState::Ready,
+        created_at: instant(0),
+    }
+}

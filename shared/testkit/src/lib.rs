@@ -1,0 +1,15 @@
+//! In-memory ports, the contract suites that a fake and its real adapter both pass, and builders of values.
+//!
+//! Code for tests only: it fails by panicking, which is why it may.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "suites and builders are test code that happens to live outside of a test module"
+)]
+
+pub mod builders;
+pub mod faults;
+pub mod lake;
+pub mod sharing;
+pub mod state;
+pub mod state_contract;

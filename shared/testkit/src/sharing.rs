@@ -1,0 +1,433 @@
+//! The open sharing backend in memory, and the rules that a store of it keeps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use delivery::connector::Connector;
+use delivery::ids::ConnectorId;
+use delivery::ports::{Clock, PortError, PortErrorKind, Provisioned, SharingBackend};
+use delivery::table::TableName;
+use delivery::timestamp::Timestamp;
+use sharing::ports::{
+    Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, Mail, Mailed, Mailer, Secret, SecretHash,
+    SecretSource, ShareCatalog, TokenStore, UrlSigner,
+};
+
+use crate::builders::{connector, connector_id, instant};
+use crate::faults::Faults;
+
+/// Shares, tokens and activation links in memory.
+#[derive(Debug, Default)]
+pub struct InMemorySharing {
+    inner: Mutex<Inner>,
+    /// The calls so far, and faults on demand.
+    pub faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// By the share's name in lower case.
+    shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
+    tokens: BTreeMap<String, Grant>,
+    links: BTreeMap<String, Activation>,
+    newest: BTreeMap<ConnectorId, (String, Mailed)>,
+}
+
+impl InMemorySharing {
+    fn call<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut Inner) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        self.faults.call(name, || act(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)))
+    }
+
+    /// The grants of all tokens, in no order that means anything.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Grant> {
+        let inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        inner.tokens.values().cloned().collect()
+    }
+}
+
+#[async_trait]
+impl ShareCatalog for InMemorySharing {
+    async fn grant(&self, token: &SecretHash) -> Result<Option<Grant>, PortError> {
+        self.call("grant", |inner| Ok(inner.tokens.get(token.as_str()).cloned()))
+    }
+
+    async fn grant_and_table(
+        &self,
+        token: &SecretHash,
+        share: &str,
+        table: &str,
+    ) -> Result<(Option<Grant>, Option<TableName>), PortError> {
+        self.call("grant and table", |inner| {
+            let tables = inner.shares.get(&share.to_ascii_lowercase()).map(|(_, tables)| tables);
+            let named = |name: &&TableName| name.as_str().eq_ignore_ascii_case(table);
+            let found = tables.and_then(|tables| tables.iter().find(named)).cloned();
+            Ok((inner.tokens.get(token.as_str()).cloned(), found))
+        })
+    }
+
+    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError> {
+        self.call("tables", |inner| {
+            let share = inner.shares.get(&connector.as_str().to_ascii_lowercase());
+            let own = share.filter(|(holder, _)| holder == connector);
+            Ok(own.map(|(_, tables)| tables.iter().cloned().collect()).unwrap_or_default())
+        })
+    }
+}
+
+#[async_trait]
+impl TokenStore for InMemorySharing {
+    async fn put_token(&self, token: &SecretHash, grant: &Grant) -> Result<(), PortError> {
+        self.call("put token", |inner| {
+            inner.tokens.insert(token.as_str().to_owned(), grant.clone());
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl ActivationStore for InMemorySharing {
+    async fn newest(&self, connector: &ConnectorId) -> Result<Option<(Activation, Mailed)>, PortError> {
+        self.call("newest activation", |inner| {
+            let newest = inner.newest.get(connector);
+            Ok(newest.and_then(|(link, mailed)| Some((inner.links.get(link)?.clone(), *mailed))))
+        })
+    }
+
+    async fn put(&self, link: &SecretHash, activation: &Activation) -> Result<(), PortError> {
+        self.call("put activation", |inner| {
+            let before = inner.newest.insert(activation.connector.clone(), (link.as_str().to_owned(), Mailed::Unknown));
+            if let Some(earlier) = before.and_then(|(link, _)| inner.links.get_mut(&link))
+                && earlier.state == ActivationState::Unused
+            {
+                earlier.state = ActivationState::Replaced;
+            }
+            inner.links.insert(link.as_str().to_owned(), activation.clone());
+            Ok(())
+        })
+    }
+
+    async fn mailed(&self, connector: &ConnectorId, link: &SecretHash) -> Result<(), PortError> {
+        self.call("note an activation as mailed", |inner| {
+            if let Some((newest, mailed)) = inner.newest.get_mut(connector)
+                && newest == link.as_str()
+            {
+                *mailed = Mailed::Yes;
+            }
+            Ok(())
+        })
+    }
+
+    async fn activation(&self, link: &SecretHash) -> Result<Option<Activation>, PortError> {
+        self.call("activation", |inner| Ok(inner.links.get(link.as_str()).cloned()))
+    }
+
+    async fn consume(
+        &self,
+        link: &SecretHash,
+        token: &SecretHash,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Consumed, PortError> {
+        self.call("consume activation", |inner| {
+            let usable = |activation: &&mut Activation| {
+                activation.state == ActivationState::Unused && now < activation.expires_at
+            };
+            let Some(activation) = inner.links.get_mut(link.as_str()).filter(usable) else {
+                return Ok(Consumed::TooLate);
+            };
+            activation.state = ActivationState::Used;
+            inner.tokens.insert(token.as_str().to_owned(), grant.clone());
+            Ok(Consumed::Now)
+        })
+    }
+}
+
+#[async_trait]
+impl SharingBackend for InMemorySharing {
+    async fn provision(&self, connector: &Connector) -> Result<Provisioned, PortError> {
+        self.call("provision", |inner| {
+            let key = connector.id.as_str().to_ascii_lowercase();
+            let (holder, _) = inner.shares.entry(key).or_insert_with(|| (connector.id.clone(), BTreeSet::new()));
+            Ok(if *holder == connector.id { Provisioned::Ready } else { Provisioned::Taken })
+        })
+    }
+
+    async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
+        self.call("add table", |inner| {
+            let share = inner.shares.get_mut(&connector.as_str().to_ascii_lowercase());
+            let own = share.filter(|(holder, _)| holder == connector);
+            let missing = || PortError::new(PortErrorKind::NotFound, "add a table", "the share is not there");
+            own.ok_or_else(missing)?.1.insert(table.clone());
+            Ok(())
+        })
+    }
+
+    async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
+        self.call("remove table", |inner| {
+            let share = inner.shares.get_mut(&connector.as_str().to_ascii_lowercase());
+            if let Some((_, tables)) = share.filter(|(holder, _)| holder == connector) {
+                tables.remove(table);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A clock that stands until it is set.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Timestamp>);
+
+impl ManualClock {
+    /// A clock that shows so many seconds since the epoch.
+    #[must_use]
+    pub fn at_seconds(seconds: i64) -> Self {
+        Self(Mutex::new(instant(seconds)))
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, seconds: i64) {
+        let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *now = now.plus_seconds(seconds);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Secrets that a test can tell beforehand: 1, 2, 3, …
+#[derive(Debug, Default)]
+pub struct CountedSecrets(AtomicU64);
+
+impl CountedSecrets {
+    /// The n-th secret, counted from 1.
+    #[must_use]
+    pub fn nth(n: u64) -> Secret {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_be_bytes());
+        Secret::from_random(bytes)
+    }
+}
+
+impl SecretSource for CountedSecrets {
+    fn secret(&self) -> Result<Secret, PortError> {
+        Ok(Self::nth(self.0.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+}
+
+/// URLs that look presigned and say what they are for.
+#[derive(Debug, Default)]
+pub struct FakeSigner {
+    /// The URL that keys are put behind, without a slash at its end.
+    pub base_url: String,
+    /// When the credential ends.
+    pub credential_expires_at: Option<Timestamp>,
+    /// The calls so far, and faults on demand.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl UrlSigner for FakeSigner {
+    async fn signed_url(&self, key: &str, life_seconds: u32) -> Result<String, PortError> {
+        self.faults.call("sign a URL", || {
+            let (key, base_url) = (key.replace('%', "%25").replace(' ', "%20"), &self.base_url);
+            Ok(format!("{base_url}/{key}?X-Amz-Expires={life_seconds}&X-Amz-Signature=fake"))
+        })
+    }
+
+    fn credential_expires_at(&self) -> Option<Timestamp> {
+        self.credential_expires_at
+    }
+}
+
+/// A sent e-mail, kept whole so that a test can press its link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentMail {
+    /// The recipient's address.
+    pub to: String,
+    /// The subject.
+    pub subject: String,
+    /// The body.
+    pub body: String,
+}
+
+/// Keeps e-mails instead of sending them.
+#[derive(Debug, Default)]
+pub struct RecordingMailer {
+    sent: Mutex<VecDeque<SentMail>>,
+    /// The calls so far, and faults on demand.
+    pub faults: Faults,
+}
+
+impl RecordingMailer {
+    /// Takes the oldest e-mail that was not taken yet.
+    #[must_use]
+    pub fn take(&self) -> Option<SentMail> {
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop_front()
+    }
+}
+
+#[async_trait]
+impl Mailer for RecordingMailer {
+    async fn send(&self, mail: Mail<'_>) -> Result<(), PortError> {
+        let sent =
+            SentMail { to: mail.to.reveal().to_owned(), subject: mail.subject.to_owned(), body: mail.body.clone() };
+        self.faults.call("send an e-mail", || {
+            self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push_back(sent);
+            Ok(())
+        })
+    }
+}
+
+/// The rules of [`ShareCatalog`] and [`TokenStore`] over one store. Everything that it writes has `prefix` in its
+/// name, so that it can run against a store that others use.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn share_catalog_contract(
+    catalog: &dyn ShareCatalog,
+    tokens: &dyn TokenStore,
+    backend: &dyn SharingBackend,
+    prefix: &str,
+) {
+    let (mine, other) = (format!("{prefix}-Mine"), format!("{prefix}-other"));
+    for share in [&mine, &other] {
+        let made = backend.provision(&connector(share, &format!("{prefix}-team"))).await.expect("provision");
+        assert_eq!(made, Provisioned::Ready);
+    }
+    let table = |name: &str| TableName::from_stored(name);
+    for name in ["WF_B__V1", "WF_A__V1", "WF_A__LATEST"] {
+        backend.add_table(&connector_id(&mine), &table(name)).await.expect("add table");
+    }
+    backend.add_table(&connector_id(&other), &table("WF_OTHER__V1")).await.expect("add table");
+
+    let token = SecretHash::of(&format!("{prefix}-token"));
+    assert_eq!(catalog.grant(&token).await.expect("grant"), None);
+    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up").0, None);
+    let grant = Grant {
+        connector: connector_id(&mine),
+        holder: Holder::Recipient,
+        expires_at: instant(1_000),
+        allowed_ips: vec!["198.51.100.0/24".to_owned(), "2001:db8::/32".to_owned()],
+    };
+    tokens.put_token(&token, &grant).await.expect("put token");
+    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant.clone()), "expired or not");
+
+    for (share, name, expected) in [
+        (mine.clone(), "WF_A__V1", Some("WF_A__V1")),
+        (mine.to_ascii_uppercase(), "wf_a__v1", Some("WF_A__V1")),
+        (mine.clone(), "WF_OTHER__V1", None),
+        (other.clone(), "WF_OTHER__V1", Some("WF_OTHER__V1")),
+        (format!("{prefix}-nobody"), "WF_A__V1", None),
+        (mine.clone(), "WF_A__V2", None),
+        (mine.clone(), "", None),
+        (String::new(), "WF_A__V1", None),
+        (format!("{mine}#{name}", name = "WF_A__V1"), "WF_A__V1", None),
+    ] {
+        let (found_grant, found) = catalog.grant_and_table(&token, &share, name).await.expect("look up");
+        assert_eq!(found_grant.as_ref(), Some(&grant));
+        assert_eq!(found.as_ref().map(TableName::as_str), expected, "{share} {name}");
+    }
+    let names = |tables: Vec<TableName>| tables.iter().map(TableName::to_string).collect::<Vec<_>>();
+    let listed = catalog.tables(&connector_id(&mine)).await.expect("tables");
+    assert_eq!(names(listed), ["WF_A__LATEST", "WF_A__V1", "WF_B__V1"]);
+    assert!(catalog.tables(&connector_id(&format!("{prefix}-nobody"))).await.expect("tables").is_empty());
+
+    backend.remove_table(&connector_id(&mine), &table("WF_A__V1")).await.expect("remove table");
+    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up"), (Some(grant), None));
+}
+
+/// The rules of [`ActivationStore`], whose tokens a [`ShareCatalog`] of the same store knows.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn activation_store_contract(activations: &dyn ActivationStore, catalog: &dyn ShareCatalog, prefix: &str) {
+    let holder = connector_id(&format!("{prefix}-activated"));
+    let hash = |name: &str| SecretHash::of(&format!("{prefix}-{name}"));
+    let activation = |expires_at: i64| Activation {
+        connector: holder.clone(),
+        endpoint: "https://sharing.test/delta-sharing".to_owned(),
+        expires_at: instant(expires_at),
+        token_lifetime_days: 30,
+        allowed_ips: vec!["198.51.100.7".to_owned()],
+        state: ActivationState::Unused,
+    };
+    let grant = Grant {
+        connector: holder.clone(),
+        holder: Holder::Recipient,
+        expires_at: instant(5_000),
+        allowed_ips: vec!["198.51.100.7".to_owned()],
+    };
+    let state_of = async |link: &SecretHash| {
+        activations.activation(link).await.expect("activation").map(|activation| activation.state)
+    };
+    let (first, second, third) = (hash("link-1"), hash("link-2"), hash("link-3"));
+
+    assert_eq!(activations.newest(&holder).await.expect("newest"), None);
+    assert_eq!(activations.activation(&first).await.expect("activation"), None);
+    activations.put(&first, &activation(1_000)).await.expect("put");
+    assert_eq!(activations.newest(&holder).await.expect("newest"), Some((activation(1_000), Mailed::Unknown)));
+    assert_eq!(activations.activation(&first).await.expect("activation"), Some(activation(1_000)));
+    activations.mailed(&holder, &first).await.expect("mailed");
+    assert_eq!(activations.newest(&holder).await.expect("newest"), Some((activation(1_000), Mailed::Yes)));
+
+    activations.put(&second, &activation(2_000)).await.expect("put");
+    assert_eq!(state_of(&first).await, Some(ActivationState::Replaced));
+    assert_eq!(activations.newest(&holder).await.expect("newest"), Some((activation(2_000), Mailed::Unknown)));
+    activations.mailed(&holder, &first).await.expect("a late note about an earlier link");
+    assert_eq!(activations.newest(&holder).await.expect("newest"), Some((activation(2_000), Mailed::Unknown)));
+
+    let token = hash("token-1");
+    for (link, now, why) in [(&first, 10, "replaced"), (&second, 2_000, "expired"), (&hash("nobody's"), 10, "unknown")]
+    {
+        let consumed = activations.consume(link, &token, &grant, instant(now)).await.expect("consume");
+        assert_eq!(consumed, Consumed::TooLate, "{why}");
+    }
+    assert_eq!(catalog.grant(&token).await.expect("grant"), None);
+    assert_eq!(state_of(&second).await, Some(ActivationState::Unused));
+
+    let consumed = activations.consume(&second, &token, &grant, instant(1_999)).await.expect("consume");
+    assert_eq!(consumed, Consumed::Now);
+    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant.clone()));
+    assert_eq!(state_of(&second).await, Some(ActivationState::Used));
+    let again = activations.consume(&second, &hash("token-2"), &grant, instant(1_999)).await.expect("consume");
+    assert_eq!(again, Consumed::TooLate, "once");
+    assert_eq!(catalog.grant(&hash("token-2")).await.expect("grant"), None);
+
+    activations.put(&third, &activation(3_000)).await.expect("put");
+    assert_eq!(state_of(&second).await, Some(ActivationState::Used), "a used link is not replaced");
+    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant), "an earlier token goes on");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_catalog_in_memory_keeps_the_contract() {
+        let store = InMemorySharing::default();
+        share_catalog_contract(&store, &store, &store, "c").await;
+    }
+
+    #[tokio::test]
+    async fn the_activations_in_memory_keep_the_contract() {
+        let store = InMemorySharing::default();
+        activation_store_contract(&store, &store, "a").await;
+    }
+
+    #[tokio::test]
+    async fn the_backend_in_memory_keeps_the_contract() {
+        crate::state_contract::sharing_backend_contract(&InMemorySharing::default(), "b").await;
+    }
+}

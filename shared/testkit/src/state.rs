@@ -1,0 +1,410 @@
+//! The state table in memory: runs, deliveries, tables, connectors and shares. It passes the suites of
+//! [`crate::state_contract`], as the real one does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use delivery::connector::{Connector, ConnectorState};
+use delivery::failure::StepError;
+use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
+use delivery::ports::{
+    ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind, Provisioned, ReadyConnector,
+    Recorded, RefusedMessages, RunStore, SharingBackend, TableStore,
+};
+use delivery::run::Run;
+use delivery::schema::Fingerprint;
+use delivery::state::{Delivery, DeliveryEvent, DeliveryState, Ended, Step};
+use delivery::table::{LatestTable, Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
+use delivery::timestamp::Timestamp;
+
+use crate::faults::Faults;
+
+/// The state table in memory.
+#[derive(Debug, Default)]
+pub struct InMemoryState {
+    /// Faults of its calls.
+    pub faults: Faults,
+    inner: Mutex<Inner>,
+}
+
+/// Everything that is known of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// What the steps read.
+    pub delivery: Delivery,
+    /// How often staging began.
+    pub attempts: u32,
+    /// What it ended with last; `None` while it is under way.
+    pub ended: Option<Ended>,
+    /// When each state was entered last.
+    pub entered_at: BTreeMap<DeliveryState, Timestamp>,
+}
+
+type WorkflowOf = (ConnectorId, WorkflowId);
+
+#[derive(Debug, Default)]
+struct Inner {
+    runs: BTreeMap<RunKey, (Run, Vec<ConnectorId>)>,
+    deliveries: BTreeMap<DeliveryKey, DeliveryRecord>,
+    connectors: BTreeMap<ConnectorId, Connector>,
+    labels: BTreeMap<(ConnectorId, WorkflowLabel), WorkflowId>,
+    versions: BTreeMap<WorkflowOf, Vec<VersionTable>>,
+    latest: BTreeMap<WorkflowOf, LatestTable>,
+    shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
+    started: BTreeMap<String, (RunKey, Vec<ConnectorId>)>,
+    refused: Vec<(String, String)>,
+}
+
+impl InMemoryState {
+    /// The record of a delivery.
+    #[must_use]
+    pub fn record(&self, key: &DeliveryKey) -> Option<DeliveryRecord> {
+        self.with(|inner| inner.deliveries.get(key).cloned())
+    }
+
+    /// The executions that were started, by name.
+    #[must_use]
+    pub fn started(&self) -> BTreeMap<String, (RunKey, Vec<ConnectorId>)> {
+        self.with(|inner| inner.started.clone())
+    }
+
+    /// The messages that were refused: body and failure.
+    #[must_use]
+    pub fn refused(&self) -> Vec<(String, String)> {
+        self.with(|inner| inner.refused.clone())
+    }
+
+    /// The tables of a connector's share, in the order of their names.
+    #[must_use]
+    pub fn shared_tables(&self, connector: &ConnectorId) -> Vec<TableName> {
+        self.with(|inner| {
+            inner
+                .shares
+                .get(&share_key(connector))
+                .map_or_else(Vec::new, |(_, tables)| tables.iter().cloned().collect())
+        })
+    }
+
+    /// Forgets the table versions that are known, as a state table restored from a backup would.
+    pub fn forget_table_versions(&self) {
+        self.with(|inner| {
+            inner.versions.values_mut().flatten().for_each(|table| table.table_version = None);
+            inner.latest.clear();
+        });
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn call<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut Inner) -> Result<T, PortError>,
+    ) -> Result<T, PortError> {
+        self.faults.call(name, || self.with(act))
+    }
+}
+
+fn share_key(connector: &ConnectorId) -> String {
+    connector.as_str().to_ascii_lowercase()
+}
+
+fn missing(operation: &'static str) -> PortError {
+    PortError::new(PortErrorKind::NotFound, operation, "it is not there")
+}
+
+impl Inner {
+    fn record(&mut self, key: &DeliveryKey) -> &mut DeliveryRecord {
+        self.deliveries.entry(key.clone()).or_insert_with(|| DeliveryRecord {
+            delivery: Delivery {
+                key: key.clone(),
+                state: DeliveryState::Accepted,
+                aimed_table_version: None,
+                loaded_table_version: None,
+            },
+            attempts: 0,
+            ended: None,
+            entered_at: BTreeMap::new(),
+        })
+    }
+
+    fn table(
+        &mut self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        fingerprint: &Fingerprint,
+    ) -> Option<&mut VersionTable> {
+        let tables = self.versions.get_mut(&(connector.clone(), workflow.clone()))?;
+        tables.iter_mut().find(|table| table.fingerprint == *fingerprint)
+    }
+}
+
+impl DeliveryRecord {
+    fn enter(&mut self, step: Step, now: Timestamp) {
+        if self.delivery.state == DeliveryState::Shared {
+            return;
+        }
+        self.delivery.state = self.delivery.state.after(DeliveryEvent::Entered(step));
+        self.attempts += u32::from(step == Step::Staging);
+        self.ended = None;
+        self.entered_at.insert(self.delivery.state, now);
+    }
+}
+
+#[async_trait]
+impl RunStore for InMemoryState {
+    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
+        self.call("list the ready connectors", |inner| {
+            let ready = inner
+                .connectors
+                .values()
+                .filter(|connector| connector.team == *team && connector.state == ConnectorState::Ready);
+            let entry = |connector: &Connector| ReadyConnector {
+                id: connector.id.clone(),
+                workflows: connector.workflows.clone(),
+            };
+            Ok(ready.map(entry).collect())
+        })
+    }
+
+    async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError> {
+        self.call("record the run", |inner| {
+            if let Some((_, connectors)) = inner.runs.get(&run.key) {
+                return Ok(Recorded::Before { connectors: connectors.clone() });
+            }
+            inner.runs.insert(run.key.clone(), (run.clone(), connectors.to_vec()));
+            for connector in connectors {
+                let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
+                inner.record(&key).entered_at.entry(DeliveryState::Accepted).or_insert(now);
+            }
+            Ok(Recorded::New)
+        })
+    }
+
+    async fn recorded_run(&self, key: &RunKey) -> Result<Option<Run>, PortError> {
+        self.call("read the run's record", |inner| Ok(inner.runs.get(key).map(|(run, _)| run.clone())))
+    }
+}
+
+#[async_trait]
+impl DeliveryStore for InMemoryState {
+    async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError> {
+        self.call("note that a step began", |inner| {
+            deliveries.iter().for_each(|key| inner.record(key).enter(step, now));
+            Ok(())
+        })
+    }
+
+    async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError> {
+        self.call("note the outcome of a delivery", |inner| {
+            let record = inner.record(delivery);
+            if record.delivery.state != DeliveryState::Shared {
+                let event = match ended {
+                    Ended::Shared { .. } => DeliveryEvent::Delivered,
+                    Ended::Failed(_) => DeliveryEvent::Failed,
+                };
+                record.delivery.state = record.delivery.state.after(event);
+                record.ended = Some(ended.clone());
+                record.entered_at.insert(record.delivery.state, now);
+            }
+            Ok(())
+        })
+    }
+
+    async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, PortError> {
+        self.call("read the delivery's record", |inner| {
+            Ok(inner.deliveries.get(key).map(|record| record.delivery.clone()))
+        })
+    }
+}
+
+#[async_trait]
+impl TableStore for InMemoryState {
+    async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
+        self.call("read what a load needs", |inner| {
+            Ok(LoadView {
+                connector: inner.connectors.get(&delivery.connector).cloned(),
+                delivery: inner.deliveries.get(delivery).map(|record| record.delivery.clone()),
+                table: inner.table(&delivery.connector, &delivery.run.workflow, fingerprint).cloned(),
+            })
+        })
+    }
+
+    async fn open_schema_version(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        fingerprint: &Fingerprint,
+        _now: Timestamp,
+    ) -> Result<VersionTable, PortError> {
+        self.call("open a schema version", |inner| {
+            if let Some(table) = inner.table(connector, workflow, fingerprint) {
+                return Ok(table.clone());
+            }
+            let of = (connector.clone(), workflow.clone());
+            let known = inner.versions.get(&of).and_then(|tables| tables.last());
+            let label = known.map_or_else(
+                || {
+                    let preferred = WorkflowLabel::preferred(workflow);
+                    let holder = inner.labels.get(&(connector.clone(), preferred.clone()));
+                    if holder.is_none_or(|holder| holder == workflow) {
+                        preferred
+                    } else {
+                        WorkflowLabel::distinct(workflow)
+                    }
+                },
+                |table| table.label.clone(),
+            );
+            let schema_version = SchemaVersion(known.map_or(0, |table| table.schema_version.0) + 1);
+            let table = VersionTable {
+                name: TableName::version(&label, schema_version),
+                label: label.clone(),
+                schema_version,
+                fingerprint: fingerprint.clone(),
+                table_version: None,
+                shared: Membership::Unshared,
+            };
+            inner.labels.insert((connector.clone(), label), workflow.clone());
+            inner.versions.entry(of).or_default().push(table.clone());
+            Ok(table)
+        })
+    }
+
+    async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError> {
+        self.call("note the table version that a load aims at", |inner| {
+            let record = inner.record(delivery);
+            record.enter(Step::Loading, now);
+            if record.delivery.state == DeliveryState::Shared {
+                return Ok(record.delivery.aimed_table_version.unwrap_or(table_version));
+            }
+            Ok(*record.delivery.aimed_table_version.get_or_insert(table_version))
+        })
+    }
+
+    async fn loaded(
+        &self,
+        delivery: &DeliveryKey,
+        table: &VersionTable,
+        table_version: u64,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        self.call("note that a run is loaded", |inner| {
+            let known = inner
+                .table(&delivery.connector, &delivery.run.workflow, &table.fingerprint)
+                .ok_or_else(|| missing("note that a run is loaded"))?;
+            known.table_version = known.table_version.max(Some(table_version));
+            let record = inner.record(delivery);
+            record.enter(Step::Publishing, now);
+            if record.delivery.state != DeliveryState::Shared {
+                record.delivery.loaded_table_version = Some(table_version);
+            }
+            Ok(())
+        })
+    }
+
+    async fn version_table_shared(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        fingerprint: &Fingerprint,
+    ) -> Result<(), PortError> {
+        self.call("note that a table is shared", |inner| {
+            let table = inner.table(connector, workflow, fingerprint);
+            table.ok_or_else(|| missing("note that a table is shared"))?.shared = Membership::Shared;
+            Ok(())
+        })
+    }
+
+    async fn latest(&self, connector: &ConnectorId, workflow: &WorkflowId) -> Result<Option<LatestTable>, PortError> {
+        self.call("read the state of a latest table", |inner| {
+            Ok(inner.latest.get(&(connector.clone(), workflow.clone())).cloned())
+        })
+    }
+
+    async fn put_latest(
+        &self,
+        connector: &ConnectorId,
+        workflow: &WorkflowId,
+        latest: &LatestTable,
+    ) -> Result<(), PortError> {
+        self.call("note the state of a latest table", |inner| {
+            let of = (connector.clone(), workflow.clone());
+            let newer = inner.latest.get(&of).is_some_and(|known| known.table_version > latest.table_version);
+            if !newer {
+                inner.latest.insert(of, latest.clone());
+            }
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl ConnectorStore for InMemoryState {
+    async fn connector(&self, id: &ConnectorId) -> Result<Option<Connector>, PortError> {
+        self.call("read a connector", |inner| Ok(inner.connectors.get(id).cloned()))
+    }
+
+    async fn put_connector(&self, connector: &Connector) -> Result<(), PortError> {
+        self.call("write a connector", |inner| {
+            let known = inner.connectors.get(&connector.id);
+            if known.is_some_and(|known| known.team != connector.team) {
+                let source = "the connector belongs to another team";
+                return Err(PortError::new(PortErrorKind::InvalidData, "write a connector", source));
+            }
+            inner.connectors.insert(connector.id.clone(), connector.clone());
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl SharingBackend for InMemoryState {
+    async fn provision(&self, connector: &Connector) -> Result<Provisioned, PortError> {
+        self.call("make a share", |inner| {
+            let share =
+                inner.shares.entry(share_key(&connector.id)).or_insert_with(|| (connector.id.clone(), BTreeSet::new()));
+            Ok(if share.0 == connector.id { Provisioned::Ready } else { Provisioned::Taken })
+        })
+    }
+
+    async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
+        self.call("put a table into a share", |inner| {
+            let share = inner.shares.get_mut(&share_key(connector)).filter(|(holder, _)| holder == connector);
+            share.ok_or_else(|| missing("put a table into a share"))?.1.insert(table.clone());
+            Ok(())
+        })
+    }
+
+    async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
+        self.call("take a table out of a share", |inner| {
+            if let Some((holder, tables)) = inner.shares.get_mut(&share_key(connector))
+                && holder == connector
+            {
+                tables.remove(table);
+            }
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl DeliveryStarter for InMemoryState {
+    async fn start(&self, run: &RunKey, connectors: &[ConnectorId]) -> Result<(), PortError> {
+        self.call("start an execution", |inner| {
+            inner.started.entry(run.execution_name()).or_insert_with(|| (run.clone(), connectors.to_vec()));
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl RefusedMessages for InMemoryState {
+    async fn refuse(&self, body: &str, error: &StepError) -> Result<(), PortError> {
+        self.call("refuse a message", |inner| {
+            inner.refused.push((body.to_owned(), error.to_string()));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,358 @@
+//! The rules that every store of state keeps. A `prefix` that no other run of the suite has keeps runs in a shared
+//! table apart.
+
+use std::collections::BTreeSet;
+
+use delivery::connector::{Connector, ConnectorState, Scope};
+use delivery::failure::FailureCode;
+use delivery::ids::DeliveryKey;
+use delivery::ports::{
+    ConnectorStore, DeliveryStore, PortErrorKind, Provisioned, ReadyConnector, Recorded, RunStore, SharingBackend,
+    TableStore,
+};
+use delivery::schema::Fingerprint;
+use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
+use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, WorkflowLabel};
+use futures::future::join_all;
+
+use crate::builders::{connector, connector_id, delivery_key, instant, run, run_key, team_id, workflow_id};
+
+const SHARED: Ended = Ended::Shared { rows: 3, rejected_rows: 1, bytes: 700 };
+
+fn failed() -> Ended {
+    Ended::Failed(Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() })
+}
+
+fn state(delivery: Option<Delivery>) -> Option<DeliveryState> {
+    delivery.map(|delivery| delivery.state)
+}
+
+/// The rules of [`RunStore`].
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn run_store_contract(runs: &dyn RunStore, deliveries: &dyn DeliveryStore, prefix: &str) {
+    let key = run_key(&format!("{prefix}-team"), "w-1", "r-1");
+    let first = run(key.clone());
+    let connectors = [connector_id(&format!("{prefix}-c-1")), connector_id(&format!("{prefix}-c-2"))];
+    assert_eq!(runs.recorded_run(&key).await.expect("read"), None, "nothing is recorded yet");
+
+    let recorded = runs.record_run(&first, &connectors, instant(1)).await.expect("record");
+    assert_eq!(recorded, Recorded::New);
+    assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first.clone()), "a run is read as it was recorded");
+    for id in &connectors {
+        let found = deliveries.delivery(&delivery_key(id, &key)).await.expect("read");
+        assert_eq!(state(found), Some(DeliveryState::Accepted), "each connector has a delivery");
+    }
+
+    let mut copy = first.clone();
+    copy.workflow_name = "another name".to_owned();
+    let before = Recorded::Before { connectors: connectors.to_vec() };
+    assert_eq!(runs.record_run(&copy, &[], instant(2)).await.expect("record"), before, "the first scope stays");
+    assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first), "the first record stays");
+
+    let unwanted = run(run_key(key.team.as_str(), "w-1", "r-unwanted"));
+    assert_eq!(runs.record_run(&unwanted, &[], instant(1)).await.expect("record"), Recorded::New);
+    let before = Recorded::Before { connectors: Vec::new() };
+    assert_eq!(runs.record_run(&unwanted, &connectors, instant(1)).await.expect("record"), before);
+
+    let begun = run(run_key(key.team.as_str(), "w-1", "r-begun"));
+    let delivery = delivery_key(&connectors[0], &begun.key);
+    deliveries.enter(std::slice::from_ref(&delivery), Step::Staging, instant(1)).await.expect("enter");
+    assert_eq!(runs.record_run(&begun, &connectors, instant(2)).await.expect("record"), Recorded::New);
+    let found = deliveries.delivery(&delivery).await.expect("read");
+    assert_eq!(state(found), Some(DeliveryState::InProgress(Step::Staging)), "a delivery that began is left alone");
+
+    let wide: Vec<_> = (0..90).map(|n| connector_id(&format!("{prefix}-wide-{n}"))).collect();
+    let widest = run(run_key(key.team.as_str(), "w-1", "r-wide"));
+    assert_eq!(runs.record_run(&widest, &wide, instant(1)).await.expect("record"), Recorded::New);
+    let before = Recorded::Before { connectors: wide };
+    assert_eq!(runs.record_run(&widest, &[], instant(1)).await.expect("record"), before, "ninety fit");
+}
+
+/// Ten copies of a message at once: one record.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn run_store_race_contract(runs: &dyn RunStore, prefix: &str) {
+    let raced = run(run_key(&format!("{prefix}-team"), "w-1", "r-raced"));
+    let connectors = [connector_id(&format!("{prefix}-c-raced"))];
+    let answers = join_all((0..10).map(|_| runs.record_run(&raced, &connectors, instant(1)))).await;
+    let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("record")).collect();
+    let before = Recorded::Before { connectors: connectors.to_vec() };
+    assert_eq!(answers.iter().filter(|answer| **answer == Recorded::New).count(), 1, "one is the first");
+    assert_eq!(answers.iter().filter(|answer| **answer == before).count(), 9, "the others know its connectors");
+}
+
+/// The rules of [`DeliveryStore`].
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &str) {
+    let key = run_key(&format!("{prefix}-team"), "w-1", "r-1");
+    let ids = [connector_id(&format!("{prefix}-d-1")), connector_id(&format!("{prefix}-d-2"))];
+    let keys: Vec<DeliveryKey> = ids.iter().map(|id| delivery_key(id, &key)).collect();
+    let (one, other) = (&keys[0], &keys[1]);
+    let read = async |key: &DeliveryKey| state(deliveries.delivery(key).await.expect("read"));
+    assert_eq!(read(one).await, None, "nothing is known yet");
+    deliveries.enter(&[], Step::Staging, instant(0)).await.expect("entering nothing is no error");
+
+    for step in Step::ALL {
+        deliveries.enter(&keys, step, instant(1)).await.expect("enter");
+        assert_eq!(read(one).await, Some(DeliveryState::InProgress(step)), "a missing record is made");
+        assert_eq!(read(other).await, Some(DeliveryState::InProgress(step)));
+    }
+    deliveries.end(one, &failed(), instant(2)).await.expect("end");
+    assert_eq!(read(one).await, Some(DeliveryState::Failed));
+    assert_eq!(read(other).await, Some(DeliveryState::InProgress(Step::Promoting)), "a neighbour is left alone");
+    deliveries.enter(&keys[..1], Step::Staging, instant(3)).await.expect("enter");
+    assert_eq!(read(one).await, Some(DeliveryState::InProgress(Step::Staging)), "a failed delivery may begin again");
+
+    deliveries.end(one, &SHARED, instant(4)).await.expect("end");
+    assert_eq!(read(one).await, Some(DeliveryState::Shared));
+    deliveries.end(one, &SHARED, instant(5)).await.expect("ending twice is no error");
+    deliveries.end(one, &failed(), instant(5)).await.expect("a late failure is no error");
+    deliveries.enter(&keys[..1], Step::Staging, instant(5)).await.expect("a late step is no error");
+    assert_eq!(read(one).await, Some(DeliveryState::Shared), "shared is final");
+    deliveries.enter(&keys, Step::Proving, instant(6)).await.expect("enter");
+    assert_eq!(read(one).await, Some(DeliveryState::Shared), "shared is final among others");
+    assert_eq!(read(other).await, Some(DeliveryState::InProgress(Step::Proving)), "the others go on");
+
+    let unseen = delivery_key(&connector_id(&format!("{prefix}-d-3")), &key);
+    deliveries.end(&unseen, &failed(), instant(7)).await.expect("end");
+    let found = deliveries.delivery(&unseen).await.expect("read").expect("a record is made");
+    assert_eq!(
+        found,
+        Delivery { key: unseen, state: DeliveryState::Failed, aimed_table_version: None, loaded_table_version: None }
+    );
+    let many: Vec<_> = (0..90).map(|n| delivery_key(&connector_id(&format!("{prefix}-d-many-{n}")), &key)).collect();
+    deliveries.enter(&many, Step::Staging, instant(8)).await.expect("ninety fit");
+    assert_eq!(read(&many[89]).await, Some(DeliveryState::InProgress(Step::Staging)));
+}
+
+/// The rules of [`TableStore`], loads aside.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn table_store_contract(tables: &dyn TableStore, prefix: &str) {
+    let connector = connector_id(&format!("{prefix}-t-1"));
+    let (dash, dot) = (workflow_id("w-1"), workflow_id("w.1"));
+    let open = async |workflow, fingerprint: &str| {
+        let fingerprint = Fingerprint::from_stored(fingerprint);
+        tables.open_schema_version(&connector, workflow, &fingerprint, instant(1)).await.expect("open")
+    };
+    let first = open(&dash, "f-1").await;
+    assert_eq!(first.label, WorkflowLabel::preferred(&dash));
+    assert_eq!(first.name, TableName::version(&first.label, SchemaVersion(1)));
+    assert_eq!(
+        (first.schema_version, first.table_version, first.shared),
+        (SchemaVersion(1), None, Membership::Unshared)
+    );
+    let second = open(&dash, "f-2").await;
+    assert_eq!((second.schema_version, &second.label), (SchemaVersion(2), &first.label), "a new one gets the next");
+    assert_eq!(open(&dash, "f-1").await, first, "a known fingerprint keeps its number");
+
+    let stranger = open(&dot, "f-1").await;
+    assert_eq!(stranger.label, WorkflowLabel::distinct(&dot), "a label that is taken is not given twice");
+    assert_eq!(stranger.schema_version, SchemaVersion(1), "each workflow counts for itself");
+    assert_eq!(open(&dot, "f-2").await.label, stranger.label);
+    let elsewhere = connector_id(&format!("{prefix}-t-2"));
+    let apart = tables.open_schema_version(&elsewhere, &dot, &first.fingerprint, instant(1)).await.expect("open");
+    assert_eq!(apart.label, WorkflowLabel::preferred(&dot), "each connector gives labels for itself");
+
+    tables.version_table_shared(&connector, &dash, &first.fingerprint).await.expect("note");
+    tables.version_table_shared(&connector, &dash, &first.fingerprint).await.expect("noting twice is no error");
+    assert_eq!(open(&dash, "f-1").await.shared, Membership::Shared);
+    assert_eq!(open(&dash, "f-2").await.shared, Membership::Unshared);
+    let unknown = Fingerprint::from_stored("f-unknown");
+    let error = tables.version_table_shared(&connector, &dash, &unknown).await.expect_err("an unopened table");
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+
+    assert_eq!(tables.latest(&connector, &dash).await.expect("read"), None);
+    let latest = |table_version, source_version, shared| LatestTable {
+        table_version,
+        mirrored: Mirrored { source: first.name.clone(), source_version, newest_finished_at: instant(450) },
+        shared,
+    };
+    for (put, kept) in [
+        (latest(3, 3, Membership::Unshared), latest(3, 3, Membership::Unshared)),
+        (latest(3, 3, Membership::Shared), latest(3, 3, Membership::Shared)),
+        (latest(10, 9, Membership::Shared), latest(10, 9, Membership::Shared)),
+        (latest(9, 8, Membership::Unshared), latest(10, 9, Membership::Shared)),
+    ] {
+        tables.put_latest(&connector, &dash, &put).await.expect("put");
+        assert_eq!(
+            tables.latest(&connector, &dash).await.expect("read"),
+            Some(kept),
+            "only a newer one takes its place"
+        );
+    }
+    assert_eq!(tables.latest(&connector, &dot).await.expect("read"), None);
+}
+
+/// What a load notes, and what the next one reads.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn load_contract(
+    tables: &dyn TableStore,
+    deliveries: &dyn DeliveryStore,
+    connectors: &dyn ConnectorStore,
+    prefix: &str,
+) {
+    let to = connector(&format!("{prefix}-l-1"), &format!("{prefix}-team"));
+    let workflow = workflow_id("w-1");
+    let fingerprint = Fingerprint::from_stored("f-1");
+    let key = |run: &str| delivery_key(&to.id, &run_key(to.team.as_str(), "w-1", run));
+    let view = async |key: &DeliveryKey| tables.load_view(key, &fingerprint).await.expect("read");
+    let nothing = view(&key("r-1")).await;
+    assert_eq!((nothing.connector, nothing.delivery, nothing.table), (None, None, None));
+
+    connectors.put_connector(&to).await.expect("write");
+    let table = tables.open_schema_version(&to.id, &workflow, &fingerprint, instant(0)).await.expect("open");
+    assert_eq!(tables.aim(&key("r-1"), 4, instant(1)).await.expect("aim"), 4);
+    assert_eq!(tables.aim(&key("r-1"), 7, instant(2)).await.expect("aim"), 4, "the first aim stays");
+    let aimed = view(&key("r-1")).await;
+    assert_eq!((aimed.connector.as_ref(), aimed.table.as_ref()), (Some(&to), Some(&table)));
+    let loading = |run, aimed, loaded, state| {
+        Some(Delivery { key: key(run), state, aimed_table_version: aimed, loaded_table_version: loaded })
+    };
+    assert_eq!(aimed.delivery, loading("r-1", Some(4), None, DeliveryState::InProgress(Step::Loading)));
+
+    tables.loaded(&key("r-1"), &table, 5, instant(3)).await.expect("note");
+    tables.loaded(&key("r-1"), &table, 5, instant(3)).await.expect("noting twice is no error");
+    let done = view(&key("r-1")).await;
+    assert_eq!(done.delivery, loading("r-1", Some(4), Some(5), DeliveryState::InProgress(Step::Publishing)));
+    assert_eq!(done.table.and_then(|table| table.table_version), Some(5));
+
+    tables.loaded(&key("r-2"), &table, 3, instant(4)).await.expect("a neighbour that is ahead is no error");
+    let late = view(&key("r-2")).await;
+    assert_eq!(late.delivery, loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing)));
+    assert_eq!(late.table.and_then(|table| table.table_version), Some(5), "a table version only moves forward");
+
+    deliveries.end(&key("r-1"), &SHARED, instant(5)).await.expect("end");
+    assert_eq!(tables.aim(&key("r-1"), 9, instant(6)).await.expect("aim"), 4);
+    tables.loaded(&key("r-1"), &table, 12, instant(6)).await.expect("note");
+    let kept = view(&key("r-1")).await;
+    assert_eq!(kept.delivery, loading("r-1", Some(4), Some(5), DeliveryState::Shared), "shared is final");
+    assert_eq!(kept.table.and_then(|table| table.table_version), Some(12), "the log is there all the same");
+
+    let mut unopened = table.clone();
+    unopened.fingerprint = Fingerprint::from_stored("f-unknown");
+    let error = tables.loaded(&key("r-3"), &unopened, 0, instant(7)).await.expect_err("an unopened table");
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+}
+
+/// Many open, aim and load at once.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
+    let connector = connector_id(&format!("{prefix}-t-race"));
+    let workflow = workflow_id("w-1");
+    let same = Fingerprint::from_stored("f-same");
+    let open = |fingerprint| tables.open_schema_version(&connector, &workflow, fingerprint, instant(1));
+    let opened = join_all((0..20).map(|_| open(&same))).await;
+    let opened: Vec<_> = opened.into_iter().map(|table| table.expect("open")).collect();
+    assert!(opened.iter().all(|table| *table == opened[0]), "twenty that open the same agree");
+    assert_eq!(opened[0].schema_version, SchemaVersion(1));
+
+    let others: Vec<_> = (0..5).map(|n| Fingerprint::from_stored(format!("f-{n}"))).collect();
+    let numbers = join_all(others.iter().map(open)).await;
+    let numbers: BTreeSet<_> = numbers.into_iter().map(|table| table.expect("open").schema_version.0).collect();
+    assert_eq!(numbers, (2..7).collect(), "each gets its own number, and none is left out");
+
+    let clashing = ["x-1", "x.1", "x_1"].map(workflow_id);
+    let labels = clashing.iter().map(|workflow| tables.open_schema_version(&connector, workflow, &same, instant(1)));
+    let labels: BTreeSet<_> = join_all(labels).await.into_iter().map(|table| table.expect("open").label).collect();
+    assert_eq!(labels.len(), 3, "no two workflows share a label");
+
+    let run = |n: u64| delivery_key(&connector, &run_key(&format!("{prefix}-team"), "w-1", &format!("r-{n}")));
+    let aims = join_all((0..10).map(|n| {
+        let key = run(0);
+        async move { tables.aim(&key, n, instant(2)).await }
+    }))
+    .await;
+    let aims: BTreeSet<_> = aims.into_iter().map(|aim| aim.expect("aim")).collect();
+    assert_eq!(aims.len(), 1, "ten that aim agree");
+
+    let table = &opened[0];
+    let loads = (0..10).map(|n| {
+        let key = run(n);
+        async move { tables.loaded(&key, table, n, instant(3)).await }
+    });
+    join_all(loads).await.into_iter().for_each(|load| load.expect("note"));
+    let table = open(&same).await.expect("open");
+    assert_eq!(table.table_version, Some(9), "the newest version is known in the end");
+}
+
+/// The rules of [`ConnectorStore`], and of the list that [`RunStore`] reads.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dyn RunStore, prefix: &str) {
+    let team = format!("{prefix}-team");
+    let id = |n: &str| format!("{prefix}-k-{n}");
+    let ready = async || runs.ready_connectors(&team_id(&team)).await.expect("list");
+    assert_eq!(connectors.connector(&connector_id(&id("1"))).await.expect("read"), None);
+    assert_eq!(ready().await, []);
+
+    let some = Scope::Only(BTreeSet::from(["w-1", "w-2"].map(workflow_id)));
+    let first =
+        Connector { state: ConnectorState::Provisioning, workflows: some.clone(), ..connector(&id("1"), &team) };
+    connectors.put_connector(&first).await.expect("write");
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
+    assert_eq!(ready().await, [], "a connector that is not ready takes no data");
+
+    let first = Connector { state: ConnectorState::Ready, max_rejected_fraction: 0.25, ..first };
+    connectors.put_connector(&first).await.expect("write");
+    connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
+    connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
+    assert_eq!(
+        connectors.connector(&first.id).await.expect("read"),
+        Some(first.clone()),
+        "a later write takes its place"
+    );
+    let expected = [
+        ReadyConnector { id: first.id.clone(), workflows: some },
+        ReadyConnector { id: connector_id(&id("2")), workflows: Scope::All },
+    ];
+    assert_eq!(ready().await, expected, "a team sees its own");
+
+    let thief = Connector { team: team_id(&format!("{team}-other")), ..first.clone() };
+    let error = connectors.put_connector(&thief).await.expect_err("another team's connector");
+    assert_eq!(error.kind, PortErrorKind::InvalidData);
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first));
+    assert_eq!(ready().await, expected);
+}
+
+/// The rules of [`SharingBackend`].
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn sharing_backend_contract(backend: &dyn SharingBackend, prefix: &str) {
+    let mine = connector(&format!("{prefix}-share"), &format!("{prefix}-team"));
+    let table = TableName::from_stored("WF_A__V1");
+    let error = backend.add_table(&mine.id, &table).await.expect_err("a share that is not there");
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+
+    assert_eq!(backend.provision(&mine).await.expect("make"), Provisioned::Ready);
+    assert_eq!(backend.provision(&mine).await.expect("make"), Provisioned::Ready, "making it twice is no error");
+    let shouting = connector(&format!("{}-SHARE", prefix.to_ascii_uppercase()), mine.team.as_str());
+    assert_eq!(backend.provision(&shouting).await.expect("make"), Provisioned::Taken, "names compare without case");
+    let error = backend.add_table(&shouting.id, &table).await.expect_err("another connector's share");
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+
+    backend.add_table(&mine.id, &table).await.expect("add");
+    backend.add_table(&mine.id, &table).await.expect("adding twice is no error");
+    backend.remove_table(&mine.id, &table).await.expect("remove");
+    backend.remove_table(&mine.id, &table).await.expect("removing what is not there is no error");
+}

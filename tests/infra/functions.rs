@@ -1,0 +1,193 @@
+//! The functions: settings, policies, logs, builds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde_json::{Value, json};
+use tests::root;
+
+use crate::document::{each, resources, template, texts};
+
+/// Actions that know no resource, or whose resource says less than their condition.
+const ON_ANY_RESOURCE: [&str; 9] = [
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+    "ses:SendEmail",
+];
+
+/// `StageRunFunction` → `stage-run`.
+pub(crate) fn function_name(logical_id: &str) -> String {
+    let name = logical_id.strip_suffix("Function").unwrap();
+    let mut kebab = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !kebab.is_empty() {
+            kebab.push('-');
+        }
+        kebab.push(letter.to_ascii_lowercase());
+    }
+    kebab
+}
+
+/// `stage-run` → `StageRun`.
+pub(crate) fn pascal(name: &str) -> String {
+    let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    name.split('-').map(word).collect()
+}
+
+/// The functions' properties by name.
+fn functions() -> BTreeMap<String, Value> {
+    let by_id = resources(&template(), "AWS::Serverless::Function");
+    by_id.into_iter().map(|(id, function)| (function_name(&id), function)).collect()
+}
+
+/// Every statement of every role: whose, and what.
+fn statements() -> Vec<(String, Value)> {
+    let template = template();
+    let mut statements = Vec::new();
+    for of_type in ["AWS::Serverless::Function", "AWS::Serverless::StateMachine"] {
+        for (id, resource) in resources(&template, of_type) {
+            for policy in resource["Properties"]["Policies"].as_array().unwrap() {
+                let found = policy["Statement"].as_array().unwrap();
+                assert!(!found.is_empty(), "{id}");
+                statements.extend(found.iter().map(|statement| (id.clone(), statement.clone())));
+            }
+        }
+    }
+    statements
+}
+
+/// The statements of one function that allow an action.
+fn allowing(function: &str, action: &str) -> Vec<Value> {
+    let id = format!("{}Function", pascal(function));
+    let allows = |(of, statement): &(String, Value)| *of == id && texts(&statement["Action"]).contains(&action);
+    statements().into_iter().filter(allows).map(|(_, statement)| statement).collect()
+}
+
+/// The settings that a function declares in its source: the texts of its `SETTINGS`.
+fn declared_settings(function: &str) -> BTreeSet<String> {
+    let source = fs::read_to_string(root().join(format!("functions/{function}/src/lib.rs"))).unwrap();
+    let (_, declaration) = source.split_once(" SETTINGS: ").unwrap();
+    let (declaration, _) = declaration.split_once(';').unwrap();
+    declaration.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_function_gets_exactly_the_settings_that_it_declares() {
+    for (name, function) in functions() {
+        let variables = function["Properties"]["Environment"]["Variables"].as_object().unwrap();
+        let given: BTreeSet<String> = variables.keys().cloned().collect();
+        assert_eq!(given, declared_settings(&name), "{name}");
+    }
+}
+
+#[test]
+fn every_function_is_a_folder_of_its_name() {
+    let folders = fs::read_dir(root().join("functions")).unwrap();
+    let folders: BTreeSet<String> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(functions().into_keys().collect::<BTreeSet<_>>(), folders);
+    for (name, function) in functions() {
+        assert_eq!(
+            function["Metadata"],
+            json!({
+                "BuildMethod": "rust-cargolambda",
+                "BuildProperties": { "Binary": name },
+            })
+        );
+    }
+}
+
+#[test]
+fn every_function_is_traced_and_logs_json_into_a_group_that_forgets() {
+    let template = template();
+    let globals = &template["Globals"]["Function"];
+    assert_eq!(globals["Tracing"], "Active");
+    assert_eq!(globals["Architectures"], json!([{ "Ref": "Architecture" }]));
+    for (name, function) in functions() {
+        let group = format!("{}LogGroup", pascal(&name));
+        let logging = &function["Properties"]["LoggingConfig"];
+        assert_eq!(*logging, json!({ "LogFormat": "JSON", "LogGroup": { "Ref": group } }), "{name}");
+        let group = &template["Resources"][&group]["Properties"];
+        assert_eq!(group["RetentionInDays"], json!({ "Ref": "LogRetentionDays" }), "{name}");
+        assert_eq!(group["LogGroupName"]["Fn::Sub"], format!("/aws/lambda/${{AWS::StackName}}/{name}"));
+        assert!(function["Properties"]["Timeout"].is_u64() && function["Properties"]["MemorySize"].is_u64(), "{name}");
+    }
+}
+
+#[test]
+fn no_role_has_more_than_it_names() {
+    for (id, statement) in statements() {
+        assert_eq!(statement["Effect"], "Allow", "{id}");
+        for action in texts(&statement["Action"]) {
+            assert!(!action.contains('*'), "{id} allows {action}");
+            let any_resource = each(&statement["Resource"]).into_iter().any(|resource| resource == "*");
+            assert!(!any_resource || ON_ANY_RESOURCE.contains(&action), "{id} allows {action} on *");
+        }
+    }
+}
+
+#[test]
+fn nobody_deletes_objects_and_only_the_set_up_takes_something_out_of_a_share() {
+    for (id, statement) in statements() {
+        for action in texts(&statement["Action"]) {
+            assert!(!action.starts_with("s3:Delete"), "{id} allows {action}");
+            assert!(action != "dynamodb:DeleteItem" || id == "ProvisionConnectorFunction", "{id} allows {action}");
+        }
+    }
+    let deletes = allowing("provision-connector", "dynamodb:DeleteItem");
+    assert!(deletes.iter().all(|statement| leading_keys(statement) == ["SHARE#*"]));
+}
+
+#[test]
+fn the_public_function_writes_tokens_and_activations_only() {
+    let written: BTreeSet<String> = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
+        .into_iter()
+        .flat_map(|action| allowing("serve-share", action))
+        .flat_map(|statement| match leading_keys(&statement) {
+            keys if keys.is_empty() => vec!["any".to_owned()],
+            keys => keys,
+        })
+        .collect();
+    assert_eq!(written, BTreeSet::from(["ACTIVATION#*".to_owned(), "TOKEN#*".to_owned()]));
+    for action in ["s3:PutObject", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Scan"] {
+        assert_eq!(allowing("serve-share", action), Vec::<Value>::new());
+    }
+}
+
+#[test]
+fn the_proof_reads_tables_only_as_a_recipient_does() {
+    assert_eq!(allowing("prove-delivery", "s3:GetObject"), Vec::<Value>::new());
+    let tokens = allowing("prove-delivery", "dynamodb:PutItem");
+    assert!(tokens.iter().all(|statement| leading_keys(statement) == ["TOKEN#*"]));
+}
+
+#[test]
+fn only_the_sharing_server_can_be_called_from_outside() {
+    for (name, function) in functions() {
+        let expected = if name == "serve-share" {
+            json!({ "AuthType": "NONE", "InvokeMode": "RESPONSE_STREAM" })
+        } else {
+            Value::Null
+        };
+        assert_eq!(function["Properties"]["FunctionUrlConfig"], expected, "{name}");
+    }
+}
+
+#[test]
+fn everybody_is_given_the_same_sharing_endpoint() {
+    let output = template()["Outputs"]["SharingEndpoint"]["Value"].clone();
+    for name in ["prove-delivery", "invite-recipient"] {
+        assert_eq!(functions()[name]["Properties"]["Environment"]["Variables"]["SHARING_ENDPOINT"], output, "{name}");
+    }
+}
+
+/// The partition keys that a statement is limited to; none if it is not.
+fn leading_keys(statement: &Value) -> Vec<String> {
+    let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
+    keys.as_array().map(|keys| keys.iter().map(|key| key.as_str().unwrap().to_owned()).collect()).unwrap_or_default()
+}

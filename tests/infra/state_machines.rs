@@ -1,0 +1,233 @@
+//! The state machines: which function each task calls, how its failures are answered, and what leaves them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delivery::failure::RetryClass;
+use serde_json::{Value, json};
+
+use crate::document::{each, resources, state_machines, template, texts};
+use crate::functions::{function_name, pascal};
+
+/// Tasks that are not named for their function, because it has another task, too.
+const OTHER_TASKS: [(&str, &str); 4] = [
+    ("RecordFailure", "record-outcome"),
+    ("FailEveryConnector", "record-outcome"),
+    ("ProveShare", "prove-delivery"),
+    ("MarkReady", "provision-connector"),
+];
+
+/// Functions that no state machine calls: a queue and a URL do.
+const NOT_TASKS: [&str; 2] = ["accept-run", "serve-share"];
+
+/// Errors that Lambda and Step Functions make themselves, when a function could not be called or gave no answer.
+const PLATFORM_ERRORS: [&str; 9] = [
+    "Lambda.AWSLambdaException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.SdkClientException",
+    "Lambda.ServiceException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+    "Runtime.ExitError",
+    "Sandbox.Timedout",
+    "States.Timeout",
+];
+
+/// What a task waits longer than its function may run, in seconds: a cold start and the way there and back.
+const TASK_MARGIN_SECONDS: u64 = 15;
+
+/// A state with the names of its machine and of the map that it is in.
+struct State {
+    machine: String,
+    name: String,
+    siblings: BTreeSet<String>,
+    body: Value,
+}
+
+fn collect(machine: &str, definition: &Value, into: &mut Vec<State>) {
+    let states = definition["States"].as_object().unwrap();
+    let siblings: BTreeSet<String> = states.keys().cloned().collect();
+    assert!(siblings.contains(definition["StartAt"].as_str().unwrap()), "{machine}: StartAt");
+    for (name, body) in states {
+        if let Some(inner) = body.get("ItemProcessor") {
+            collect(machine, inner, into);
+        }
+        let (machine, name) = (machine.to_owned(), name.clone());
+        into.push(State { machine, name, siblings: siblings.clone(), body: body.clone() });
+    }
+}
+
+fn states() -> Vec<State> {
+    let mut states = Vec::new();
+    for (file, definition) in state_machines() {
+        collect(&file, &definition, &mut states);
+    }
+    states
+}
+
+fn tasks() -> Vec<State> {
+    states().into_iter().filter(|state| state.body["Type"] == "Task").collect()
+}
+
+fn state(name: &str) -> Value {
+    states().into_iter().find(|state| state.name == name).unwrap().body
+}
+
+fn error_names<'a>(task: &'a Value, field: &str) -> BTreeSet<&'a str> {
+    task[field].as_array().unwrap().iter().flat_map(|entry| texts(&entry["ErrorEquals"])).collect()
+}
+
+/// The variable in a task's `FunctionName`, such as `StageRunFunctionArn`.
+fn variable(task: &Value) -> &str {
+    let name = task["Parameters"]["FunctionName"].as_str().unwrap();
+    name.strip_prefix("${").unwrap().strip_suffix('}').unwrap()
+}
+
+fn called_function(task: &Value) -> String {
+    function_name(variable(task).strip_suffix("Arn").unwrap())
+}
+
+#[test]
+fn every_task_names_every_retry_class() {
+    let classes: BTreeSet<_> = RetryClass::ALL.iter().map(|class| class.error_type()).collect();
+    for task in tasks() {
+        let named: BTreeSet<_> =
+            error_names(&task.body, "Retry").union(&error_names(&task.body, "Catch")).copied().collect();
+        let ours: BTreeSet<_> = named.into_iter().filter(|name| name.starts_with("Delivery.")).collect();
+        assert_eq!(ours, classes, "{}", task.name);
+    }
+}
+
+#[test]
+fn a_task_retries_what_may_pass_and_nothing_else() {
+    let may_pass = [RetryClass::Transient, RetryClass::Conflict].map(RetryClass::error_type);
+    let expected: BTreeSet<_> = may_pass.into_iter().chain(PLATFORM_ERRORS).collect();
+    for task in tasks() {
+        assert_eq!(error_names(&task.body, "Retry"), expected, "{}", task.name);
+        for retrier in task.body["Retry"].as_array().unwrap() {
+            assert_eq!(retrier["JitterStrategy"], "FULL", "{}", task.name);
+            assert!((1..=8).contains(&retrier["MaxAttempts"].as_u64().unwrap()), "{}", task.name);
+        }
+    }
+}
+
+#[test]
+fn the_last_catcher_of_a_task_catches_all() {
+    for task in tasks() {
+        let catchers = task.body["Catch"].as_array().unwrap();
+        assert_eq!(catchers.last().unwrap()["ErrorEquals"], json!(["States.ALL"]), "{}", task.name);
+    }
+}
+
+#[test]
+fn a_task_is_named_for_its_function() {
+    let others = BTreeMap::from(OTHER_TASKS);
+    for task in tasks() {
+        let function = called_function(&task.body);
+        match others.get(task.name.as_str()) {
+            Some(expected) => assert_eq!(function, *expected, "{}", task.name),
+            None => assert_eq!(pascal(&function), task.name),
+        }
+    }
+    let named: BTreeSet<_> = tasks().into_iter().map(|task| task.name).collect();
+    assert!(others.keys().all(|name| named.contains(*name)), "OTHER_TASKS names a task that is gone");
+}
+
+#[test]
+fn every_function_is_called_by_a_task_or_is_known_not_to_be() {
+    let called = tasks().into_iter().map(|task| called_function(&task.body));
+    let called: BTreeSet<String> = called.chain(NOT_TASKS.map(str::to_owned)).collect();
+    let template = template();
+    let deployed = resources(&template, "AWS::Serverless::Function").into_keys().map(|id| function_name(&id)).collect();
+    assert_eq!(called, deployed);
+}
+
+#[test]
+fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
+    for machine in resources(&template(), "AWS::Serverless::StateMachine").into_values() {
+        let properties = &machine["Properties"];
+        let file = properties["DefinitionUri"].as_str().unwrap().strip_prefix("state-machines/").unwrap();
+        let named: BTreeSet<String> = tasks()
+            .into_iter()
+            .filter(|task| task.machine == file)
+            .map(|task| variable(&task.body).to_owned())
+            .collect();
+        let given = properties["DefinitionSubstitutions"].as_object().unwrap();
+        assert_eq!(given.keys().cloned().collect::<BTreeSet<_>>(), named, "{file}");
+        for (name, value) in given {
+            assert_eq!(value["Fn::GetAtt"], format!("{}.Arn", name.strip_suffix("Arn").unwrap()), "{file}");
+        }
+        let statements = each(&properties["Policies"][0]["Statement"]);
+        let invoke =
+            statements.iter().find(|statement| statement["Action"] == json!(["lambda:InvokeFunction"])).unwrap();
+        let allowed: BTreeSet<String> = each(&invoke["Resource"])
+            .into_iter()
+            .map(|resource| resource["Fn::GetAtt"].as_str().unwrap().replace(".Arn", "Arn"))
+            .collect();
+        assert_eq!(allowed, named, "{file}");
+    }
+}
+
+#[test]
+fn a_task_outwaits_its_function() {
+    let functions = resources(&template(), "AWS::Serverless::Function");
+    for task in tasks() {
+        let function = &functions[variable(&task.body).strip_suffix("Arn").unwrap()];
+        let runs = function["Properties"]["Timeout"].as_u64().unwrap();
+        assert_eq!(task.body["TimeoutSeconds"], json!(runs + TASK_MARGIN_SECONDS), "{}", task.name);
+    }
+}
+
+#[test]
+fn every_state_leads_to_a_state_beside_it_or_ends() {
+    for state in states() {
+        let mut next: Vec<&Value> = ["Next", "Default"].iter().filter_map(|field| state.body.get(*field)).collect();
+        for field in ["Catch", "Choices"] {
+            next.extend(state.body.get(field).map(each).unwrap_or_default().into_iter().map(|entry| &entry["Next"]));
+        }
+        for target in &next {
+            assert!(state.siblings.contains(target.as_str().unwrap()), "{} leads to {target}", state.name);
+        }
+        let ends = state.body["End"] == true || state.body["Type"] == "Succeed" || state.body["Type"] == "Fail";
+        assert!(ends != state.body.get("Next").or(state.body.get("Default")).is_some(), "{}", state.name);
+    }
+}
+
+#[test]
+fn state_names_are_unique_in_a_machine() {
+    let mut seen = BTreeSet::new();
+    for state in states() {
+        assert!(seen.insert((state.machine, state.name.clone())), "{}", state.name);
+    }
+}
+
+#[test]
+fn a_connector_gets_latest_only_after_its_proof() {
+    let mut way = vec![state("DeliverToEachConnector")["ItemProcessor"]["StartAt"].clone()];
+    while let Some(next) = state(way.last().unwrap().as_str().unwrap()).get("Next") {
+        way.push(next.clone());
+    }
+    assert_eq!(way, ["PublishRun", "ShareTables", "ProveDelivery", "PromoteLatest", "RecordOutcome"]);
+}
+
+#[test]
+fn a_failed_connector_does_not_end_the_map() {
+    let map = state("DeliverToEachConnector");
+    let inner = map["ItemProcessor"]["States"].as_object().unwrap();
+    assert!(inner.values().all(|state| state["Type"] != "Fail"));
+    assert!(inner.values().filter(|state| state["Type"] == "Task").all(|task| task.get("Catch").is_some()));
+    assert_eq!(inner["RecordOutcome"]["ResultSelector"], json!({ "failed": [] }));
+    assert_eq!(inner["ConnectorFailed"]["Parameters"], json!({ "failed.$": "States.Array($.connectorId)" }));
+    assert!((1..=40).contains(&map["MaxConcurrency"].as_u64().unwrap()), "an inline map runs 40 at once at most");
+}
+
+#[test]
+fn neither_contact_nor_link_leaves_the_set_up() {
+    for task in tasks().into_iter().filter(|task| task.machine == "setup-connector.asl.json") {
+        assert_eq!(task.body.get("ResultPath"), Some(&Value::Null), "{}", task.name);
+    }
+    let output = &state("ConnectorReady")["Parameters"];
+    assert_eq!(*output, json!({ "connectorId.$": "$.connectorId", "state": "ready" }));
+    for machine in resources(&template(), "AWS::Serverless::StateMachine").into_values() {
+        assert_eq!(machine["Properties"]["Logging"]["IncludeExecutionData"], false);
+    }
+}

@@ -1,0 +1,138 @@
+//! Queues, storage, parameters, outputs.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::document::{each, resources, template, texts};
+
+/// A policy document's statement that denies everything that does not come over TLS.
+fn denies_plain_text(policy: &Value, service: &str) -> bool {
+    each(&policy["Properties"]["PolicyDocument"]["Statement"]).into_iter().any(|statement| {
+        statement["Effect"] == "Deny"
+            && statement["Principal"] == "*"
+            && statement["Action"] == format!("{service}:*")
+            && statement["Condition"] == json!({ "Bool": { "aws:SecureTransport": "false" } })
+    })
+}
+
+#[test]
+fn every_queue_is_encrypted_and_takes_no_plain_text() {
+    let template = template();
+    for (id, queue) in resources(&template, "AWS::SQS::Queue") {
+        assert_eq!(queue["Properties"]["SqsManagedSseEnabled"], true, "{id}");
+        let policy = &template["Resources"][format!("{id}Policy")];
+        assert_eq!(policy["Properties"]["Queues"], json!([{ "Ref": id }]));
+        assert!(denies_plain_text(policy, "sqs"), "{id}");
+    }
+}
+
+#[test]
+fn a_message_that_is_received_too_often_is_put_aside() {
+    let template = template();
+    for (id, queue) in resources(&template, "AWS::SQS::Queue") {
+        let redrive = &queue["Properties"]["RedrivePolicy"];
+        if id.ends_with("DeadLetterQueue") {
+            assert_eq!(*redrive, Value::Null, "{id}");
+            continue;
+        }
+        let aside = format!("{}DeadLetterQueue", id.strip_suffix("Queue").unwrap());
+        assert_eq!(redrive["deadLetterTargetArn"]["Fn::GetAtt"], format!("{aside}.Arn"));
+        assert!((1..=10).contains(&redrive["maxReceiveCount"].as_u64().unwrap()), "{id}");
+        let kept = |id: &str| template["Resources"][id]["Properties"]["MessageRetentionPeriod"].as_u64().unwrap();
+        assert_eq!(kept(&aside), 1_209_600, "14 days, the longest that SQS keeps a message");
+    }
+}
+
+#[test]
+fn messages_fail_one_by_one_and_wait_longer_than_their_function_runs() {
+    let template = template();
+    let mapping = &template["Resources"]["AcceptRunQueueMapping"]["Properties"];
+    assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
+    assert!(mapping["ScalingConfig"]["MaximumConcurrency"].is_u64());
+    let hidden = template["Resources"]["RunCompletedQueue"]["Properties"]["VisibilityTimeout"].as_u64().unwrap();
+    let runs = template["Resources"]["AcceptRunFunction"]["Properties"]["Timeout"].as_u64().unwrap();
+    assert!(hidden >= 6 * runs);
+}
+
+#[test]
+fn every_bucket_is_private_encrypted_and_takes_no_plain_text() {
+    let template = template();
+    for (id, bucket) in resources(&template, "AWS::S3::Bucket") {
+        let properties = &bucket["Properties"];
+        let block = properties["PublicAccessBlockConfiguration"].as_object().unwrap();
+        assert!(block.len() == 4 && block.values().all(|value| value == true), "{id}");
+        assert_eq!(properties["OwnershipControls"]["Rules"], json!([{ "ObjectOwnership": "BucketOwnerEnforced" }]));
+        let rules = &properties["BucketEncryption"]["ServerSideEncryptionConfiguration"];
+        assert_eq!(rules[0]["ServerSideEncryptionByDefault"]["SSEAlgorithm"], "AES256", "{id}");
+        let policy = &template["Resources"][format!("{id}Policy")];
+        assert_eq!(policy["Properties"]["Bucket"], json!({ "Ref": id }));
+        assert!(denies_plain_text(policy, "s3"), "{id}");
+        let lifecycle = each(&properties["LifecycleConfiguration"]["Rules"]);
+        assert!(lifecycle.iter().any(|rule| rule.get("AbortIncompleteMultipartUpload").is_some()), "{id}");
+        let expiring = lifecycle.iter().filter(|rule| rule.get("ExpirationInDays").is_some());
+        let expiring: Vec<&Value> = expiring.map(|rule| &rule["Prefix"]).collect();
+        let expected: &[&str] = if id == "TablesBucket" { &["staging/"] } else { &[] };
+        assert_eq!(expiring, expected, "{id}: only what can be made again expires");
+    }
+}
+
+#[test]
+fn tables_and_state_outlive_the_stack() {
+    let template = template();
+    for id in ["RunOutputBucket", "TablesBucket", "StateTable"] {
+        let resource = &template["Resources"][id];
+        assert_eq!(
+            (&resource["DeletionPolicy"], &resource["UpdateReplacePolicy"]),
+            (&json!("Retain"), &json!("Retain"))
+        );
+    }
+    let state = &template["Resources"]["StateTable"]["Properties"];
+    assert_eq!(state["BillingMode"], "PAY_PER_REQUEST");
+    assert_eq!(state["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], true);
+    assert_eq!(state["SSESpecification"]["SSEEnabled"], true);
+    assert_eq!(state["TimeToLiveSpecification"], json!({ "AttributeName": "expires_at_seconds", "Enabled": true }));
+}
+
+#[test]
+fn one_parameter_must_be_given_and_the_others_have_defaults() {
+    let template = template();
+    let parameters = template["Parameters"].as_object().unwrap();
+    let required: Vec<_> = parameters.iter().filter(|(_, p)| p.get("Default").is_none()).map(|(id, _)| id).collect();
+    assert_eq!(required, ["SenderAddress"]);
+    assert_eq!(parameters["Architecture"]["Default"], "arm64");
+    assert_eq!(texts(&parameters["Architecture"]["AllowedValues"]), ["arm64", "x86_64"]);
+    assert_eq!(parameters["PublicEndpoint"]["Default"], "");
+}
+
+#[test]
+fn the_stack_says_where_everything_is() {
+    let template = template();
+    let outputs: BTreeSet<&str> = template["Outputs"].as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected = BTreeSet::from([
+        "RunCompletedQueueUrl",
+        "RunCompletedDeadLetterQueueUrl",
+        "ActivityQueueUrl",
+        "RunOutputBucketName",
+        "TablesBucketName",
+        "StateTableName",
+        "SharingEndpoint",
+        "SharingFunctionUrl",
+    ]);
+    let machines = resources(&template, "AWS::Serverless::StateMachine");
+    let arns: Vec<String> = machines.keys().map(|id| format!("{id}Arn")).collect();
+    expected.extend(arns.iter().map(String::as_str));
+    assert_eq!(outputs, expected);
+}
+
+#[test]
+fn every_alarm_goes_off_at_the_first_failure() {
+    let alarms = resources(&template(), "AWS::CloudWatch::Alarm");
+    let metrics: BTreeSet<&str> =
+        alarms.values().map(|alarm| alarm["Properties"]["MetricName"].as_str().unwrap()).collect();
+    assert_eq!(metrics, BTreeSet::from(["ApproximateNumberOfMessagesVisible", "ExecutionsFailed"]));
+    for (id, alarm) in &alarms {
+        assert_eq!(alarm["Properties"]["Threshold"], 0, "{id}");
+        assert_eq!(alarm["Properties"]["ComparisonOperator"], "GreaterThanThreshold", "{id}");
+    }
+}

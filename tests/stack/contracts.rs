@@ -1,0 +1,54 @@
+//! The real adapters keep the rules that the in-memory ones keep: the same suites, on the local stack.
+
+use std::sync::Arc;
+
+use aws::dynamo::DynamoStore;
+use delivery::staged::StagedFile;
+use object_store::{ObjectStoreExt, PutPayload};
+use tables::log::ObjectStoreTableLog;
+use testkit::{lake, sharing as sharing_contract, state_contract as state};
+use tests::{Stack, unique};
+
+fn store(stack: &Stack) -> DynamoStore {
+    DynamoStore::new(&stack.config, stack.output("StateTableName"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_rules_of_the_state_ports() {
+    let stack = Stack::of_this_test();
+    let store = store(&stack);
+    let prefix = format!("c{}", unique());
+    state::run_store_contract(&store, &store, &prefix).await;
+    state::delivery_store_contract(&store, &prefix).await;
+    state::table_store_contract(&store, &prefix).await;
+    state::load_contract(&store, &store, &store, &prefix).await;
+    state::connector_store_contract(&store, &store, &prefix).await;
+    state::sharing_backend_contract(&store, &prefix).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_lets_racers_agree() {
+    let stack = Stack::of_this_test();
+    let store = store(&stack);
+    let prefix = format!("r{}", unique());
+    state::run_store_race_contract(&store, &prefix).await;
+    state::table_store_race_contract(&store, &prefix).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
+    let stack = Stack::of_this_test();
+    let store = store(&stack);
+    sharing_contract::share_catalog_contract(&store, &store, &store, &format!("s{}", unique())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s3_keeps_the_rules_of_a_table_log() {
+    let stack = Stack::of_this_test();
+    let bucket = stack.bucket("TablesBucketName");
+    let key = format!("staging/contract/{}", unique());
+    bucket.put(&key.as_str().into(), PutPayload::from_static(b"not really parquet")).await.unwrap();
+    let staged = StagedFile { key, size_bytes: 18, rows: 1, statistics: "{\"numRecords\":1}".to_owned() };
+    let log = ObjectStoreTableLog::new(Arc::new(bucket));
+    lake::table_log_contract(&log, &staged, &format!("c{}", unique())).await;
+}
