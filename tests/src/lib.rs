@@ -1,6 +1,20 @@
-//! Tests of the whole. Each concern is a test target of its own; here is only where the workspace lies.
+//! What the tests of the whole share. Each concern is a test target of its own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code that happens to live outside of a test module: it ends at the first surprise"
+)]
+
+pub mod runs;
+pub mod stack;
 
 use std::path::Path;
+
+pub use runs::{Run, contact_of, set_up_input, table_name, unique};
+pub use stack::{DeliveryRecord, Execution, Stack, StackFile, until};
 
 /// The workspace's root folder.
 #[must_use]

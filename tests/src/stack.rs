@@ -1,0 +1,404 @@
+//! The stack that `cargo xtask test` started: an operator's and a producer's calls, a recipient's clients.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::QueueAttributeName;
+use futures::TryStreamExt as _;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::{ObjectStore as _, ObjectStoreExt as _, PutPayload};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::root;
+use crate::runs::{contact_of, set_up_input, unique};
+
+/// How long anything on the local stack may take before a test calls it stuck.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// `stack.json`, as far as the tests need it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StackFile {
+    /// The AWS endpoint.
+    pub aws_endpoint: String,
+    /// The region.
+    pub region: String,
+    /// The root's key.
+    pub access_key_id: String,
+    /// The root's secret.
+    pub secret_access_key: String,
+    /// The stack outputs.
+    pub outputs: BTreeMap<String, String>,
+    /// The endpoint of a profile.
+    pub sharing_endpoint: String,
+    /// The URL that lists sent e-mails.
+    pub mailbox: String,
+    /// The gateway's admin URL.
+    pub gateway_admin: String,
+}
+
+/// The stack, as its operator, its producer and its recipients reach it.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    /// Its description.
+    pub file: StackFile,
+    /// The SDK's configuration, as the account's root.
+    pub config: aws_config::SdkConfig,
+    /// SQS, as the account's root.
+    pub sqs: aws_sdk_sqs::Client,
+    /// Step Functions, as the account's root.
+    pub sfn: aws_sdk_sfn::Client,
+    /// DynamoDB, as the account's root.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Plain HTTP.
+    pub http: reqwest::Client,
+    python: PathBuf,
+    profiles: PathBuf,
+}
+
+/// A delivery's record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// The state.
+    pub state: String,
+    /// The failure's phase.
+    pub phase: Option<String>,
+    /// The failure's code.
+    pub code: Option<String>,
+    /// The failure's message.
+    pub message: Option<String>,
+    /// Every attribute, numbers as text.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// An ended execution.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// `SUCCEEDED`, `FAILED`, …
+    pub status: String,
+    /// The error name, if it failed.
+    pub error: Option<String>,
+    /// The cause, if it failed.
+    pub cause: Option<String>,
+    /// The output, if it succeeded.
+    pub output: Option<String>,
+}
+
+impl Stack {
+    /// The stack that `cargo xtask test` started for the tests.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none.
+    #[must_use]
+    pub fn of_this_test() -> Self {
+        let variable = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set; run the tests with `cargo xtask test`"))
+        };
+        let path = PathBuf::from(variable("SPILLWAY_STACK_FILE"));
+        let file: StackFile = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let credentials =
+            aws_credential_types::Credentials::from_keys(&file.access_key_id, &file.secret_access_key, None);
+        let tls = aws_smithy_http_client::tls::Provider::Rustls(
+            aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring,
+        );
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new(file.region.clone()))
+            .endpoint_url(file.aws_endpoint.clone())
+            .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
+            .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+                aws_smithy_async::rt::sleep::TokioSleep::new(),
+            ))
+            .build();
+        Self {
+            sqs: aws_sdk_sqs::Client::new(&config),
+            sfn: aws_sdk_sfn::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            config,
+            http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
+            python: variable("SPILLWAY_PYTHON").into(),
+            profiles: path.parent().unwrap().join("profiles"),
+            file,
+        }
+    }
+
+    /// Lets retries of the state machines come at once: a test waits for what happens, not for time.
+    pub async fn without_waits(&self) {
+        let answer = self
+            .http
+            .post(format!("{}/_ministack/config", self.file.aws_endpoint))
+            .json(&json!({"stepfunctions._SFN_WAIT_SCALE": 0}))
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
+    /// A stack output.
+    #[must_use]
+    pub fn output(&self, name: &str) -> &str {
+        self.file.outputs.get(name).unwrap_or_else(|| panic!("the stack has no output {name}"))
+    }
+
+    /// One of the stack's buckets.
+    #[must_use]
+    pub fn bucket(&self, output: &str) -> AmazonS3 {
+        AmazonS3Builder::new()
+            .with_bucket_name(self.output(output))
+            .with_region(&self.file.region)
+            .with_endpoint(&self.file.aws_endpoint)
+            .with_access_key_id(&self.file.access_key_id)
+            .with_secret_access_key(&self.file.secret_access_key)
+            .with_allow_http(true)
+            .build()
+            .unwrap()
+    }
+
+    /// Writes an object of the run-output bucket.
+    pub async fn put_output(&self, key: &str, bytes: impl Into<PutPayload>) {
+        self.bucket("RunOutputBucketName").put(&key.into(), bytes.into()).await.unwrap();
+    }
+
+    /// Every key of a bucket below a prefix.
+    pub async fn keys(&self, output: &str, prefix: &str) -> Vec<String> {
+        let objects: Vec<_> = self.bucket(output).list(Some(&prefix.into())).try_collect().await.unwrap();
+        objects.into_iter().map(|object| object.location.to_string()).collect()
+    }
+
+    /// Sends a run-completed message.
+    pub async fn send(&self, body: &str) {
+        let queue = self.output("RunCompletedQueueUrl");
+        self.sqs.send_message().queue_url(queue).message_body(body).send().await.unwrap();
+    }
+
+    /// Runs a state machine to its end.
+    pub async fn execute(&self, machine: &str, input: &Value) -> Execution {
+        let started = self
+            .sfn
+            .start_execution()
+            .state_machine_arn(self.output(&format!("{machine}Arn")))
+            .name(format!("test-{}", unique()))
+            .input(input.to_string())
+            .send()
+            .await
+            .unwrap();
+        until("an execution ends", async || {
+            let now = self.sfn.describe_execution().execution_arn(started.execution_arn()).send().await.unwrap();
+            (now.status().as_str() != "RUNNING").then(|| Execution {
+                status: now.status().as_str().to_owned(),
+                error: now.error().map(str::to_owned),
+                cause: now.cause().map(str::to_owned),
+                output: now.output().map(str::to_owned),
+            })
+        })
+        .await
+    }
+
+    /// Sets a connector for a token recipient up, with properties on top of the least.
+    pub async fn set_up(&self, connector: &str, team: &str, more: Value) -> Execution {
+        self.without_waits().await;
+        self.execute("SetupConnector", &set_up_input(connector, team, more)).await
+    }
+
+    /// Sets a connector up and returns the recipient's profile file.
+    pub async fn ready_connector(&self, connector: &str, team: &str, more: Value) -> PathBuf {
+        let ended = self.set_up(connector, team, more).await;
+        assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+        self.activate(connector).await
+    }
+
+    /// Presses the button behind the newest link that was e-mailed to a connector's contact, and keeps the profile.
+    pub async fn activate(&self, connector: &str) -> PathBuf {
+        let link = self.activation_links(connector).await.pop().expect("an activation link in the mailbox");
+        let answer = self.http.post(link).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "the button hands the profile out");
+        std::fs::create_dir_all(&self.profiles).unwrap();
+        let path = self.profiles.join(format!("{connector}.share"));
+        std::fs::write(&path, answer.text().await.unwrap()).unwrap();
+        path
+    }
+
+    /// The links in the e-mails to a connector's contact, oldest first.
+    pub async fn activation_links(&self, connector: &str) -> Vec<String> {
+        let contact = contact_of(connector);
+        let mailbox: Value = self.http.get(&self.file.mailbox).send().await.unwrap().json().await.unwrap();
+        let mails = mailbox.get("messages").unwrap_or(&mailbox).as_array().expect("the mailbox's messages");
+        let mut links = Vec::new();
+        for mail in mails.iter().map(Value::to_string).filter(|mail| mail.contains(&contact)) {
+            let link = mail.split("http").skip(1).find(|rest| rest.contains("/activate/")).expect("a link");
+            let end = link.find(|c: char| c.is_whitespace() || "\"\\<>".contains(c)).unwrap_or(link.len());
+            links.push(format!("http{}", &link[..end]));
+        }
+        links
+    }
+
+    /// A delivery's record, if there is one.
+    pub async fn delivery(&self, connector: &str, workflow: &str, run: &str) -> Option<DeliveryRecord> {
+        let item = self
+            .dynamodb
+            .get_item()
+            .table_name(self.output("StateTableName"))
+            .consistent_read(true)
+            .key("pk", AttributeValue::S(format!("CONNECTOR#{connector}")))
+            .key("sk", AttributeValue::S(format!("DELIVERY#{workflow}#{run}")))
+            .send()
+            .await
+            .unwrap()
+            .item?;
+        let mut attributes = BTreeMap::new();
+        for (name, value) in item {
+            if let AttributeValue::S(text) | AttributeValue::N(text) = value {
+                attributes.insert(name, text);
+            }
+        }
+        Some(DeliveryRecord {
+            state: attributes.get("state").cloned().unwrap_or_default(),
+            phase: attributes.get("phase").cloned(),
+            code: attributes.get("code").cloned(),
+            message: attributes.get("message").cloned(),
+            attributes,
+        })
+    }
+
+    /// Waits until a delivery is `shared` or `failed`.
+    pub async fn delivered(&self, connector: &str, workflow: &str, run: &str) -> DeliveryRecord {
+        until("a delivery ends", async || {
+            self.delivery(connector, workflow, run).await.filter(|d| d.state == "shared" || d.state == "failed")
+        })
+        .await
+    }
+
+    /// Takes a message out of the dead-letter queue whose body holds a text: body and attributes.
+    pub async fn refused(&self, holding: &str) -> Option<(String, BTreeMap<String, String>)> {
+        let queue = self.output("RunCompletedDeadLetterQueueUrl");
+        let received = self
+            .sqs
+            .receive_message()
+            .queue_url(queue)
+            .max_number_of_messages(10)
+            .visibility_timeout(0)
+            .message_attribute_names("All")
+            .send()
+            .await
+            .unwrap();
+        let message = received.messages().iter().find(|m| m.body().unwrap_or_default().contains(holding))?;
+        let text = |value: &aws_sdk_sqs::types::MessageAttributeValue| value.string_value().unwrap_or_default().to_owned();
+        let attributes = message.message_attributes().into_iter().flatten();
+        let attributes = attributes.map(|(name, value)| (name.clone(), text(value))).collect();
+        let handle = message.receipt_handle().unwrap();
+        self.sqs.delete_message().queue_url(queue).receipt_handle(handle).send().await.unwrap();
+        Some((message.body().unwrap().to_owned(), attributes))
+    }
+
+    /// How many messages wait in a queue or are being worked on.
+    pub async fn queue_depth(&self, output: &str) -> u64 {
+        let found = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(self.output(output))
+            .attribute_names(QueueAttributeName::All)
+            .send()
+            .await
+            .unwrap();
+        let count = |name: QueueAttributeName| {
+            found.attributes().and_then(|all| all.get(&name)).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+        };
+        count(QueueAttributeName::ApproximateNumberOfMessages)
+            + count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+    }
+
+    /// Runs one of the Python programs in `clients/` and returns the lines that it printed, or its error text.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the program wrote to standard error, if it failed.
+    pub async fn client(&self, program: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
+        let output = tokio::process::Command::new(&self.python)
+            .arg(root().join("tests/clients").join(program))
+            .args(arguments)
+            .env("AWS_ENDPOINT_URL", &self.file.aws_endpoint)
+            .env("AWS_ACCESS_KEY_ID", &self.file.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &self.file.secret_access_key)
+            .env("AWS_REGION", &self.file.region)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .unwrap();
+        if output.status.success() {
+            Ok(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// The columns and rows of a shared table, as the official client reads them.
+    pub async fn rows(&self, profile: &Path, connector: &str, table: &str) -> (Vec<String>, Vec<Value>) {
+        self.rows_in_format(profile, connector, table, "parquet").await
+    }
+
+    /// The columns and rows of a shared table in a response format.
+    pub async fn rows_in_format(
+        &self,
+        profile: &Path,
+        connector: &str,
+        table: &str,
+        format: &str,
+    ) -> (Vec<String>, Vec<Value>) {
+        let name = format!("{connector}.data.{table}");
+        let lines = self
+            .client("read_table.py", &[profile.to_str().unwrap(), "rows", &name, format])
+            .await
+            .unwrap_or_else(|error| panic!("reading {name}: {error}"));
+        let mut lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let columns = lines.next().unwrap();
+        let columns = columns["columns"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned()).collect();
+        (columns, lines.collect())
+    }
+
+    /// The tables that a recipient sees.
+    pub async fn tables(&self, profile: &Path) -> Vec<String> {
+        self.client("read_table.py", &[profile.to_str().unwrap(), "tables"]).await.unwrap()
+    }
+
+    /// What the `deltalake` package says of a table in storage.
+    pub async fn judge(&self, connector: &str, table: &str) -> Value {
+        let uri = format!("s3://{}/connectors/{connector}/{table}", self.output("TablesBucketName"));
+        let lines = self.client("judge_table.py", &[&uri]).await.unwrap_or_else(|error| panic!("{uri}: {error}"));
+        serde_json::from_str(lines.last().unwrap()).unwrap()
+    }
+
+    /// Calls the gateway's admin API.
+    pub async fn gateway(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Value {
+        let mut request = self.http.request(method, format!("{}{path}", self.file.gateway_admin));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() }
+    }
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+///
+/// Panics after [`PATIENCE`].
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("waited {} s in vain until {what}", PATIENCE.as_secs());
+}
