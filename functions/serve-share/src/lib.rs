@@ -49,7 +49,6 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
 }
 
 /// Everything that the function answers.
-#[must_use]
 pub fn app(server: Server, pages: ActivationPages) -> Router {
     server::router(server).merge(activation::router(pages)).layer(map_request(with_client_address))
 }

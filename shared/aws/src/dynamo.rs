@@ -28,6 +28,9 @@ mod runs;
 mod shares;
 mod tables;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::time::Duration;
 

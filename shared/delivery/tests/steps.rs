@@ -12,7 +12,7 @@ use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::outcome::{record_failed, record_shared};
 use delivery::ports::{
     Clock, Commit, ConnectorStore, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager,
-    RunStore, SharingBackend, TableContents, TableLog, TableStore, WriteOutcome,
+    RunStore, SharingBackend, TableContents, TableLog, WriteOutcome,
 };
 use delivery::promote::{Promoting, Proven, promote};
 use delivery::prove::{Expected, Proving, prove, schema_digest};

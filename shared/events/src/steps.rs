@@ -7,7 +7,7 @@ use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
 use delivery::schema::Fingerprint;
 use delivery::staged::StagedRun;
 use delivery::state::{DeliveryState, Failure};
-use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
+use delivery::table::{Membership, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
@@ -28,20 +28,7 @@ pub struct DeliverRunInput {
     pub connectors: Vec<ConnectorId>,
 }
 
-/// Output of `StageRun`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StagedOutput {
-    /// The run.
-    #[serde(with = "text::run_key")]
-    pub run: RunKey,
-    /// What was staged.
-    pub staged: Staged,
-    /// The connectors in scope, for the map.
-    #[serde(with = "text::list")]
-    pub connectors: Vec<ConnectorId>,
-}
-
-/// What was staged, in short; the manifest has it whole.
+/// Output of `StageRun`: what was staged, in short; the manifest has it whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Staged {
@@ -95,8 +82,7 @@ impl PublishInput {
     }
 }
 
-/// Output of `PublishRun`; input and output of `ShareTables`, `ProveDelivery` and `PromoteLatest`; input of
-/// `RecordOutcome` when all went well.
+/// Input of `ShareTables`, `ProveDelivery` and `PromoteLatest`, and of `RecordOutcome` when all went well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Published {
@@ -112,7 +98,7 @@ pub struct Published {
     pub table: LoadedTable,
 }
 
-/// A version table with a run in it.
+/// Output of `PublishRun`: a version table with a run in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadedTable {
@@ -133,38 +119,26 @@ pub struct LoadedTable {
     pub schema_digest: String,
 }
 
-impl Published {
-    /// What is passed on after a load.
+impl LoadedTable {
+    /// A version table after a load.
     #[must_use]
-    pub fn of(input: PublishInput, table: &VersionTable, table_version: u64, schema_digest: String) -> Self {
-        let table = LoadedTable {
+    pub fn of(table: &VersionTable, table_version: u64, schema_digest: String) -> Self {
+        Self {
             name: table.name.clone(),
             schema_version: table.schema_version.0,
             table_version,
             label: table.label.clone(),
             membership: table.shared,
             schema_digest,
-        };
-        Self { connector_id: input.connector_id, run: input.run, staged: input.staged, table }
+        }
     }
+}
 
+impl Published {
     /// The delivery.
     #[must_use]
     pub fn delivery(&self) -> DeliveryKey {
         DeliveryKey { connector: self.connector_id.clone(), run: self.run.clone() }
-    }
-
-    /// The version table, as it was when the run was loaded.
-    #[must_use]
-    pub fn version_table(&self) -> VersionTable {
-        VersionTable {
-            name: self.table.name.clone(),
-            label: self.table.label.clone(),
-            schema_version: SchemaVersion(self.table.schema_version),
-            fingerprint: self.staged.fingerprint.clone(),
-            table_version: Some(self.table.table_version),
-            shared: self.table.membership,
-        }
     }
 }
 

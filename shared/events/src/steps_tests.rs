@@ -13,7 +13,8 @@ fn written_back<T: Serialize + DeserializeOwned + PartialEq + Debug>(text: &str)
 #[test]
 fn payloads_are_written_back_as_they_were() {
     written_back::<DeliverRunInput>(include_str!("../fixtures/steps/deliver-run-input.json"));
-    written_back::<StagedOutput>(include_str!("../fixtures/steps/staged-output.json"));
+    written_back::<Staged>(include_str!("../fixtures/steps/staged.json"));
+    written_back::<LoadedTable>(include_str!("../fixtures/steps/loaded-table.json"));
     written_back::<OutcomeRecorded>(include_str!("../fixtures/steps/outcome-recorded.json"));
     written_back::<ConnectorInput>(include_str!("../fixtures/steps/connector-input.json"));
     written_back::<ConnectorReport>(include_str!("../fixtures/steps/connector-report.json"));
@@ -21,7 +22,6 @@ fn payloads_are_written_back_as_they_were() {
     let published: Published = written_back(include_str!("../fixtures/steps/published.json"));
     assert_eq!(input.delivery(), published.delivery());
     assert_eq!(input.delivery().to_string(), "acme-token/w-1/r-1");
-    assert_eq!(Published::of(input, &published.version_table(), 41, "d1e2".to_owned()), published);
 }
 
 #[test]

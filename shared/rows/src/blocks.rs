@@ -154,7 +154,11 @@ impl<'a> Blocks<'a> {
     }
 
     fn without_mark(&self, mut bytes: Bytes) -> Bytes {
-        if self.at_object_start && bytes.starts_with(BYTE_ORDER_MARK) { bytes.split_off(BYTE_ORDER_MARK.len()) } else { bytes }
+        if self.at_object_start && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.split_off(BYTE_ORDER_MARK.len())
+        } else {
+            bytes
+        }
     }
 
     fn end_object(&mut self, block: &mut Block) {

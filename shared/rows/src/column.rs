@@ -4,18 +4,13 @@
 //! Knows the cast policy. Does not know Parquet, files or threads.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, ListArray, StringArray, StructArray,
-    TimestampMicrosecondArray,
-};
-use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use delivery::schema::{ColumnType, is_private_name};
 use delivery::timestamp::{Timestamp, parse_date};
 
+use crate::chunk::Values;
 use crate::number::{AMOUNT_PRECISION, AMOUNT_SCALE, amount, double};
 use crate::scan::{Fault, Kind, Scanner, Slot, is_number};
 use crate::text::{Forbidden, compact, key, unescape};
@@ -61,6 +56,16 @@ struct Slots<T> {
 }
 
 impl<T: Default> Slots<T> {
+    /// Appends what was read of a value: null for null, a misfit if nothing could be read.
+    #[inline]
+    fn append(&mut self, slot: Slot, read: Option<T>, expected: &'static str) -> Result<(), Misfit> {
+        if read.is_none() && !slot.is_null() {
+            return Err(Misfit::Value(expected));
+        }
+        self.push(read);
+        Ok(())
+    }
+
     #[inline]
     fn push(&mut self, value: Option<T>) {
         self.valid.push(value.is_some());
@@ -71,24 +76,6 @@ impl<T: Default> Slots<T> {
         self.values.truncate(rows);
         self.valid.truncate(rows);
     }
-}
-
-/// Takes a vector and leaves one with room for as much again.
-fn take<T>(vector: &mut Vec<T>) -> Vec<T> {
-    let room = Vec::with_capacity(vector.len() + vector.len() / 8);
-    mem::replace(vector, room)
-}
-
-fn take_nulls(valid: &mut Vec<bool>) -> Option<NullBuffer> {
-    let nulls = valid.contains(&false).then(|| NullBuffer::new(BooleanBuffer::from(valid.as_slice())));
-    valid.clear();
-    nulls
-}
-
-fn take_offsets(offsets: &mut Vec<i32>) -> OffsetBuffer<i32> {
-    let taken = take(offsets);
-    offsets.push(0);
-    OffsetBuffer::new(ScalarBuffer::from(taken))
 }
 
 #[derive(Debug)]
@@ -111,10 +98,11 @@ pub(crate) struct StructColumn {
     valid: Vec<bool>,
 }
 
+/// One member of a struct, or one column of a row.
 #[derive(Debug)]
-struct Member {
+pub(crate) struct Member {
     name: String,
-    column: Column,
+    pub(crate) column: Column,
     /// Where the value was found in the line that is being read.
     slot: Slot,
     /// Where in the habit the key stood last.
@@ -189,15 +177,12 @@ impl Column {
                 Self::Struct(Box::new(StructColumn::new([amount, code].into_iter(), true)))
             }
             ColumnType::Struct(fields) => {
-                let members =
-                    fields.iter().map(|f| (f.source.as_str(), f.name.as_str(), Self::new(&f.column_type)));
+                let members = fields.iter().map(|f| (f.source.as_str(), f.name.as_str(), Self::new(&f.column_type)));
                 Self::Struct(Box::new(StructColumn::new(members, false)))
             }
-            ColumnType::Array(element) => Self::Array(Box::new(ArrayColumn {
-                element: Self::new(element),
-                offsets: vec![0],
-                valid: Vec::new(),
-            })),
+            ColumnType::Array(element) => {
+                Self::Array(Box::new(ArrayColumn { element: Self::new(element), offsets: vec![0], valid: Vec::new() }))
+            }
         }
     }
 
@@ -211,53 +196,41 @@ impl Column {
         match self {
             Self::Text(column) => column.append(slot, line),
             Self::Double(DoubleColumn(slots)) => {
-                let refused = Misfit::Value(EXPECTS_DOUBLE);
-                let value = match slot.kind {
-                    Kind::Missing | Kind::Null => None,
-                    Kind::Number => Some(double(slot.text(line)).ok_or(refused)?),
-                    _ => Some(
-                        with_string(slot, line, |text| is_number(text).then(|| double(text)).flatten())
-                            .ok_or(refused)?,
-                    ),
+                let read = if slot.kind == Kind::Number {
+                    double(slot.text(line))
+                } else {
+                    with_string(slot, line, |text| is_number(text).then(|| double(text)).flatten())
                 };
-                slots.push(value);
-                Ok(())
+                slots.append(slot, read, EXPECTS_DOUBLE)
             }
             Self::Boolean(BooleanColumn(slots)) => {
-                let value = match slot.kind {
-                    Kind::Missing | Kind::Null => None,
+                let read = match slot.kind {
                     Kind::True => Some(true),
                     Kind::False => Some(false),
-                    _ => Some(with_string(slot, line, boolean).ok_or(Misfit::Value(EXPECTS_BOOLEAN))?),
+                    Kind::Missing
+                    | Kind::Null
+                    | Kind::Number
+                    | Kind::Plain
+                    | Kind::Escaped
+                    | Kind::Object
+                    | Kind::Array => with_string(slot, line, boolean),
                 };
-                slots.push(value);
-                Ok(())
+                slots.append(slot, read, EXPECTS_BOOLEAN)
             }
-            Self::Date(DateColumn(slots)) => {
-                let value = match slot.kind {
-                    Kind::Missing | Kind::Null => None,
-                    _ => Some(with_string(slot, line, date).ok_or(Misfit::Value(EXPECTS_DATE))?),
-                };
-                slots.push(value);
-                Ok(())
-            }
+            Self::Date(DateColumn(slots)) => slots.append(slot, with_string(slot, line, date), EXPECTS_DATE),
             Self::Timestamp(TimestampColumn(slots)) => {
-                let value = match slot.kind {
-                    Kind::Missing | Kind::Null => None,
-                    Kind::Number => Some(millis(slot.text(line)).ok_or(Misfit::Value(EXPECTS_TIMESTAMP))?),
-                    _ => Some(with_string(slot, line, instant).ok_or(Misfit::Value(EXPECTS_TIMESTAMP))?),
-                };
-                slots.push(value);
-                Ok(())
+                let read =
+                    if slot.kind == Kind::Number { millis(slot.text(line)) } else { with_string(slot, line, instant) };
+                slots.append(slot, read, EXPECTS_TIMESTAMP)
             }
             Self::Amount(AmountColumn(slots)) => {
-                let refused = Misfit::Value(EXPECTS_AMOUNT);
-                let value = match slot.kind {
-                    Kind::Number => amount(slot.text(line)).ok_or(refused)?,
-                    _ => with_string(slot, line, |text| is_number(text).then(|| amount(text)).flatten())
-                        .ok_or(refused)?,
+                let read = if slot.kind == Kind::Number {
+                    amount(slot.text(line))
+                } else {
+                    with_string(slot, line, |text| is_number(text).then(|| amount(text)).flatten())
                 };
-                slots.push(Some(value));
+                // An amount that is null or missing is no amount; that the money is null is said elsewhere.
+                slots.push(Some(read.ok_or(Misfit::Value(EXPECTS_AMOUNT))?));
                 Ok(())
             }
             Self::Struct(column) => column.append(slot, line),
@@ -314,50 +287,87 @@ impl Column {
         }
     }
 
-    /// Takes the values. Money amounts that stand for nulls of their struct are zero beneath.
-    fn take(&mut self) -> ArrayRef {
+    /// What encodes the column.
+    pub(crate) fn parts(&self) -> Parts<'_> {
         match self {
-            Self::Text(column) => {
-                let nulls = take_nulls(&mut column.valid);
-                let offsets = take_offsets(&mut column.offsets);
-                let bytes = take(&mut column.bytes);
-                Arc::new(StringArray::new(offsets, bytes.into(), nulls))
-            }
+            Self::Text(column) => Parts::Leaf {
+                values: Values::Text {
+                    bytes: &column.bytes,
+                    offsets: &column.offsets,
+                    bounded: column.rule != TextRule::Json,
+                },
+                valid: &column.valid,
+            },
             Self::Double(DoubleColumn(slots)) => {
-                let nulls = take_nulls(&mut slots.valid);
-                Arc::new(Float64Array::new(take(&mut slots.values).into(), nulls))
+                Parts::Leaf { values: Values::Double(&slots.values), valid: &slots.valid }
             }
             Self::Boolean(BooleanColumn(slots)) => {
-                let nulls = take_nulls(&mut slots.valid);
-                let values = BooleanBuffer::from(slots.values.as_slice());
-                slots.values.clear();
-                Arc::new(BooleanArray::new(values, nulls))
+                Parts::Leaf { values: Values::Boolean(&slots.values), valid: &slots.valid }
             }
-            Self::Date(DateColumn(slots)) => {
-                let nulls = take_nulls(&mut slots.valid);
-                Arc::new(Date32Array::new(take(&mut slots.values).into(), nulls))
-            }
+            Self::Date(DateColumn(slots)) => Parts::Leaf { values: Values::Date(&slots.values), valid: &slots.valid },
             Self::Timestamp(TimestampColumn(slots)) => {
-                let nulls = take_nulls(&mut slots.valid);
-                let values = TimestampMicrosecondArray::new(take(&mut slots.values).into(), nulls);
-                Arc::new(values.with_timezone("UTC"))
+                Parts::Leaf { values: Values::Timestamp(&slots.values), valid: &slots.valid }
             }
             Self::Amount(AmountColumn(slots)) => {
-                let nulls = take_nulls(&mut slots.valid);
-                let data_type = DataType::Decimal128(AMOUNT_PRECISION, AMOUNT_SCALE);
-                Arc::new(Decimal128Array::new(take(&mut slots.values).into(), nulls).with_data_type(data_type))
+                Parts::Leaf { values: Values::Amount(&slots.values), valid: &slots.valid }
             }
-            Self::Struct(column) => {
-                let nulls = take_nulls(&mut column.valid);
-                Arc::new(StructArray::new(column.fields(), column.take_members(), nulls))
-            }
+            Self::Struct(column) => Parts::Struct { members: &column.members, valid: &column.valid },
             Self::Array(column) => {
-                let nulls = take_nulls(&mut column.valid);
-                let offsets = take_offsets(&mut column.offsets);
-                let field = Arc::new(column.element_field());
-                Arc::new(ListArray::new(field, offsets, column.element.take(), nulls))
+                Parts::Array { element: &column.element, offsets: &column.offsets, valid: &column.valid }
             }
         }
+    }
+
+    /// A column that repeats one text.
+    pub(crate) fn repeat_text(text: &str) -> Repeat<'_> {
+        Repeat { column: Self::text(TextRule::Any), value: Repeated::Text(text) }
+    }
+
+    /// A column that repeats one instant.
+    pub(crate) fn repeat_micros<'a>(micros: i64) -> Repeat<'a> {
+        Repeat { column: Self::Timestamp(TimestampColumn::default()), value: Repeated::Micros(micros) }
+    }
+}
+
+/// What a column is made of.
+pub(crate) enum Parts<'a> {
+    Leaf { values: Values<'a>, valid: &'a [bool] },
+    Struct { members: &'a [Member], valid: &'a [bool] },
+    Array { element: &'a Column, offsets: &'a [i32], valid: &'a [bool] },
+}
+
+/// A column with the same value in every row.
+#[derive(Debug)]
+pub(crate) struct Repeat<'a> {
+    column: Column,
+    value: Repeated<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Repeated<'a> {
+    Text(&'a str),
+    Micros(i64),
+}
+
+impl Repeat<'_> {
+    /// The column with so many rows.
+    pub(crate) fn rows(&mut self, rows: usize) -> &Column {
+        match (&mut self.column, self.value) {
+            (Column::Text(column), Repeated::Text(text)) => {
+                while column.valid.len() < rows {
+                    column.bytes.extend_from_slice(text.as_bytes());
+                    column.push_end();
+                }
+            }
+            (Column::Timestamp(TimestampColumn(slots)), Repeated::Micros(micros)) => {
+                while slots.valid.len() < rows {
+                    slots.push(Some(micros));
+                }
+            }
+            _ => {}
+        }
+        self.column.truncate(rows);
+        &self.column
     }
 }
 
@@ -438,10 +448,15 @@ impl TextColumn {
             (Kind::True | Kind::False | Kind::Number, _) => self.bytes.extend_from_slice(text),
             (Kind::Object | Kind::Array, _) => compact(text, &mut self.bytes)?,
         }
-        // A batch is taken long before its text reaches 2 GiB.
+        self.push_end();
+        Ok(())
+    }
+
+    /// Ends the value whose bytes were appended. A batch is written long before its text reaches 2 GiB.
+    #[inline]
+    fn push_end(&mut self) {
         self.offsets.push(i32::try_from(self.bytes.len()).unwrap_or(i32::MAX));
         self.valid.push(true);
-        Ok(())
     }
 
     fn push_null(&mut self) {
@@ -456,13 +471,12 @@ impl ArrayColumn {
     }
 
     fn append(&mut self, slot: Slot, line: &[u8]) -> Result<(), Misfit> {
-        match slot.kind {
-            Kind::Missing | Kind::Null => {
-                self.append_null();
-                return Ok(());
-            }
-            Kind::Array => {}
-            _ => return Err(Misfit::Value(EXPECTS_ARRAY)),
+        if slot.is_null() {
+            self.append_null();
+            return Ok(());
+        }
+        if slot.kind != Kind::Array {
+            return Err(Misfit::Value(EXPECTS_ARRAY));
         }
         let text = slot.text(line);
         let mut scanner = Scanner::new(text);
@@ -488,10 +502,12 @@ impl Column {
     /// Reads the next value; the members of a struct are found on the way.
     #[inline]
     fn find(&mut self, scanner: &mut Scanner<'_>, depth: usize) -> Result<Slot, Fault> {
-        match self {
-            Self::Struct(column) if scanner.peek() == Some(b'{') => column.find(scanner, depth),
-            _ => scanner.value(depth),
+        if let Self::Struct(column) = self
+            && scanner.peek() == Some(b'{')
+        {
+            return column.find(scanner, depth);
         }
+        scanner.value(depth)
     }
 }
 
@@ -513,10 +529,6 @@ impl StructColumn {
 
     fn fields(&self) -> Fields {
         self.members.iter().map(|member| Field::new(&member.name, member.column.data_type(), true)).collect()
-    }
-
-    fn take_members(&mut self) -> Vec<ArrayRef> {
-        self.members.iter_mut().map(|member| member.column.take()).collect()
     }
 
     /// Reads an object, checks its grammar, and notes where each member's last value is.
@@ -585,13 +597,12 @@ impl StructColumn {
     }
 
     fn append(&mut self, slot: Slot, line: &[u8]) -> Result<(), Misfit> {
-        match slot.kind {
-            Kind::Missing | Kind::Null => {
-                self.append_null();
-                return Ok(());
-            }
-            Kind::Object => {}
-            _ => return Err(Misfit::Value(if self.money { EXPECTS_MONEY } else { EXPECTS_OBJECT })),
+        if slot.is_null() {
+            self.append_null();
+            return Ok(());
+        }
+        if slot.kind != Kind::Object {
+            return Err(Misfit::Value(if self.money { EXPECTS_MONEY } else { EXPECTS_OBJECT }));
         }
         for member in &mut self.members {
             member.column.append(member.slot, line)?;
@@ -692,10 +703,15 @@ impl Rows {
         Ok(())
     }
 
-    /// Takes the rows since the last batch, a column each.
-    pub(crate) fn take(&mut self) -> Vec<ArrayRef> {
+    /// The columns.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.row.members
+    }
+
+    /// Forgets the rows since the last batch, and keeps the room.
+    pub(crate) fn clear(&mut self) {
         self.rows = 0;
         self.bytes = 0;
-        self.row.take_members()
+        self.row.truncate(0);
     }
 }

@@ -108,3 +108,39 @@ fn hash(value: &[u8]) -> u64 {
     let last = tail.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
     fold(fold(state, last), FACTOR)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_full_dictionary_takes_no_more_but_knows_what_it_has() {
+        let mut dictionary = Dictionary::new();
+        for value in 0_u32.. {
+            match dictionary.index(&value.to_le_bytes()) {
+                Some(index) => assert_eq!(index, value),
+                None => break,
+            }
+        }
+        assert_eq!(dictionary.len(), ENTRIES_MAX);
+        assert_eq!(dictionary.index(&7_u32.to_le_bytes()), Some(7));
+        let mut large = Dictionary::new();
+        assert_eq!(large.index(&vec![0; BYTES_MAX + 1]), None);
+        assert_eq!(large.index(&vec![0; BYTES_MAX]), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn every_index_leads_back_to_its_value(values in prop::collection::vec(".{0,20}", 0..500)) {
+            let mut dictionary = Dictionary::new();
+            let indexes: Vec<_> = values.iter().map(|value| dictionary.index(value.as_bytes()).unwrap()).collect();
+            let entries: Vec<_> = dictionary.values().collect();
+            let distinct: std::collections::BTreeSet<_> = values.iter().collect();
+            prop_assert_eq!(entries.len(), distinct.len());
+            for (value, index) in values.iter().zip(indexes) {
+                prop_assert_eq!(entries[index as usize], value.as_bytes());
+            }
+        }
+    }
+}

@@ -113,3 +113,112 @@ pub(crate) fn delta(values: &[u32], out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read_varint(bytes: &mut &[u8]) -> u64 {
+        let mut value = 0;
+        for shift in (0..).step_by(7) {
+            let (byte, rest) = bytes.split_first().unwrap();
+            *bytes = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        value
+    }
+
+    fn bits(bytes: &[u8], width: u32, count: usize) -> Vec<u32> {
+        let bit = |at: usize| u32::from(bytes[at / 8] >> (at % 8) & 1);
+        (0..count).map(|n| (0..width as usize).map(|b| bit(n * width as usize + b) << b).sum()).collect()
+    }
+
+    /// Reads the hybrid by the book.
+    fn read_hybrid(mut bytes: &[u8], width: u32, count: usize) -> Vec<u32> {
+        let mut values = Vec::new();
+        while values.len() < count {
+            let header = read_varint(&mut bytes);
+            let length = usize::try_from(header >> 1).unwrap();
+            if header & 1 == 0 {
+                let (value, rest) = bytes.split_at(width.div_ceil(8) as usize);
+                bytes = rest;
+                let value = value.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+                values.extend(std::iter::repeat_n(value, length));
+            } else {
+                let (groups, rest) = bytes.split_at(length * width as usize);
+                bytes = rest;
+                values.extend(bits(groups, width, length * 8));
+            }
+        }
+        assert!(bytes.is_empty());
+        values.truncate(count);
+        values
+    }
+
+    /// Reads DELTA_BINARY_PACKED by the book.
+    fn read_delta(mut bytes: &[u8]) -> Vec<u32> {
+        let unzigzag = |value: u64| (value >> 1).cast_signed() ^ -(value & 1).cast_signed();
+        let (block, minis) = (read_varint(&mut bytes), read_varint(&mut bytes));
+        assert_eq!((block, minis), (128, 4));
+        let count = usize::try_from(read_varint(&mut bytes)).unwrap();
+        let mut last = unzigzag(read_varint(&mut bytes));
+        let mut values: Vec<_> = (count > 0).then_some(last).into_iter().collect();
+        while values.len() < count {
+            let least = unzigzag(read_varint(&mut bytes));
+            let (widths, rest) = bytes.split_at(4);
+            bytes = rest;
+            for width in widths {
+                if values.len() >= count {
+                    assert_eq!(*width, 0, "a miniblock without values has no width");
+                    continue;
+                }
+                let (mini, rest) = bytes.split_at(4 * usize::from(*width));
+                bytes = rest;
+                for above in bits(mini, u32::from(*width), 32) {
+                    last += least + i64::from(above);
+                    values.push(last);
+                }
+                values.truncate(count);
+                last = *values.last().unwrap();
+            }
+        }
+        assert!(bytes.is_empty());
+        values.into_iter().map(|value| u32::try_from(value).unwrap()).collect()
+    }
+
+    fn runs(largest: u32) -> impl Strategy<Value = Vec<u32>> {
+        prop::collection::vec((0..=largest, 1_usize..60, any::<bool>()), 0..12).prop_map(move |parts| {
+            let values = parts.into_iter().flat_map(|(value, length, same)| {
+                (0..length as u32).map(move |n| if same { value } else { (value + n) % largest.max(1) })
+            });
+            values.collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn hybrid_values_are_read_back(values in prop_oneof![runs(1), runs(3), runs(300), runs(70_000)]) {
+            let width = width_of(values.iter().copied().max().unwrap_or(0)).max(1);
+            let mut bytes = Vec::new();
+            hybrid(&values, width, &mut bytes);
+            prop_assert_eq!(read_hybrid(&bytes, width, values.len()), values);
+        }
+
+        #[test]
+        fn delta_values_are_read_back(
+            values in prop_oneof![
+                prop::collection::vec(0_u32..300, 0..400),
+                prop::collection::vec(0_u32..0x7fff_ffff, 0..400),
+                runs(5),
+            ],
+        ) {
+            let mut bytes = Vec::new();
+            delta(&values, &mut bytes);
+            prop_assert_eq!(read_delta(&bytes), values);
+        }
+    }
+}

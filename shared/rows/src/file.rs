@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{DataType, SchemaRef};
 use bytes::Bytes;
-use delivery::schema::Column;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::basic::Compression;
+use delivery::schema;
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::SchemaDescriptor;
 
+use crate::chunk::{Chunk, Scratch};
+use crate::column::{self, Column};
+use crate::levels::Entries;
 use crate::statistics::statistics;
 
 /// Takes the bytes of one staged file. Dropping it without [`FileSink::finish`] gives the file up.
@@ -95,8 +94,11 @@ pub(crate) struct ClosedFile {
 
 pub(crate) struct ParquetFile {
     index: usize,
-    writer: ArrowWriter<Parts>,
-    schema: SchemaRef,
+    writer: SerializedFileWriter<Parts>,
+    groups: RowGroups,
+    chunks: Vec<Chunk>,
+    /// Rows of the row group in `chunks`.
+    rows: usize,
     array_nulls: BTreeMap<usize, u64>,
 }
 
@@ -104,37 +106,65 @@ impl ParquetFile {
     pub(crate) fn new(
         index: usize,
         sink: Box<dyn FileSink>,
-        schema: SchemaRef,
+        schema: &SchemaDescriptor,
         groups: RowGroups,
     ) -> Result<Self, ParquetError> {
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(Default::default()))
-            .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_max_row_group_row_count(Some(groups.rows_max))
-            .set_max_row_group_bytes(Some(groups.bytes_max))
-            .build();
-        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let parts = Parts { sink: Some(sink), buffer: Vec::new(), written_bytes: 0 };
-        let writer = ArrowWriter::try_new_with_options(parts, Arc::clone(&schema), options)?;
-        Ok(Self { index, writer, schema, array_nulls: BTreeMap::new() })
+        let properties = WriterProperties::builder().build();
+        let writer = SerializedFileWriter::new(parts, schema.root_schema_ptr(), Arc::new(properties))?;
+        let chunks = new_chunks(schema);
+        Ok(Self { index, writer, groups, chunks, rows: 0, array_nulls: BTreeMap::new() })
     }
 
-    /// Bytes written so far.
+    /// Bytes of the finished row groups.
     pub(crate) fn bytes(&self) -> usize {
         self.writer.bytes_written()
     }
 
-    pub(crate) fn write(&mut self, arrays: Vec<ArrayRef>) -> Result<(), ParquetError> {
-        let mut leaf = 0;
-        for array in &arrays {
-            count_array_nulls(array, &mut leaf, &mut self.array_nulls);
+    /// Encodes a batch of `rows` rows, a page for each leaf.
+    pub(crate) fn write<'a>(
+        &mut self,
+        columns: impl Iterator<Item = &'a Column>,
+        rows: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), ParquetError> {
+        if self.rows + rows > self.groups.rows_max {
+            self.end_row_group(scratch)?;
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
-        self.writer.write(&batch)
+        let entries = Entries::of_rows(rows);
+        let mut pages = Pages { chunks: &mut self.chunks, leaf: 0, array_nulls: &mut self.array_nulls, scratch };
+        for column in columns {
+            pages.column(column, &entries)?;
+        }
+        self.rows += rows;
+        if self.chunks.iter().map(Chunk::bytes).sum::<usize>() >= self.groups.bytes_max {
+            self.end_row_group(scratch)?;
+        }
+        Ok(())
+    }
+
+    fn end_row_group(&mut self, scratch: &mut Scratch) -> Result<(), ParquetError> {
+        let rows = std::mem::take(&mut self.rows);
+        if rows == 0 {
+            return Ok(());
+        }
+        let fresh = new_chunks(self.writer.schema_descr());
+        let mut group = self.writer.next_row_group()?;
+        for chunk in std::mem::replace(&mut self.chunks, fresh) {
+            let (bytes, close) = chunk.close(rows, scratch)?;
+            group.append_column(&bytes, close)?;
+        }
+        group.close()?;
+        Ok(())
     }
 
     /// Writes what is left. The sink is finished later, when the whole run is staged.
-    pub(crate) fn close(mut self, columns: &[Column]) -> Result<ClosedFile, ParquetError> {
+    pub(crate) fn close(
+        mut self,
+        columns: &[schema::Column],
+        scratch: &mut Scratch,
+    ) -> Result<ClosedFile, ParquetError> {
+        self.end_row_group(scratch)?;
         let metadata = self.writer.finish()?;
         let nulls = |leaf: usize| self.array_nulls.get(&leaf).copied().unwrap_or(0);
         let statistics = statistics(columns, &metadata, nulls);
@@ -148,26 +178,42 @@ impl ParquetFile {
     }
 }
 
-/// Counts null arrays by their first leaf: Parquet's null count of a leaf also has its null elements.
-fn count_array_nulls(array: &ArrayRef, leaf: &mut usize, counts: &mut BTreeMap<usize, u64>) {
-    match array.data_type() {
-        DataType::Struct(_) => {
-            for member in array.as_struct().columns() {
-                count_array_nulls(member, leaf, counts);
-            }
-        }
-        DataType::List(element) => {
-            *counts.entry(*leaf).or_default() += array.null_count() as u64;
-            *leaf += leaves(element.data_type());
-        }
-        _ => *leaf += 1,
-    }
+fn new_chunks(schema: &SchemaDescriptor) -> Vec<Chunk> {
+    schema.columns().iter().map(|descriptor| Chunk::new(Arc::clone(descriptor))).collect()
 }
 
-fn leaves(data_type: &DataType) -> usize {
-    match data_type {
-        DataType::Struct(fields) => fields.iter().map(|field| leaves(field.data_type())).sum(),
-        DataType::List(element) => leaves(element.data_type()),
-        _ => 1,
+/// The walk over the columns of a batch, leaf by leaf.
+struct Pages<'a> {
+    chunks: &'a mut [Chunk],
+    leaf: usize,
+    /// Null arrays by their first leaf: Parquet's null count of a leaf also has null elements.
+    array_nulls: &'a mut BTreeMap<usize, u64>,
+    scratch: &'a mut Scratch,
+}
+
+impl Pages<'_> {
+    fn column(&mut self, column: &Column, entries: &Entries) -> Result<(), ParquetError> {
+        match column.parts() {
+            column::Parts::Struct { members, valid } => {
+                let entries = entries.members(valid);
+                for member in members {
+                    self.column(&member.column, &entries)?;
+                }
+            }
+            column::Parts::Array { element, offsets, valid } => {
+                let nulls = valid.iter().filter(|valid| !**valid).count() as u64;
+                *self.array_nulls.entry(self.leaf).or_default() += nulls;
+                self.column(element, &entries.elements(valid, offsets))?;
+            }
+            column::Parts::Leaf { values, valid } => {
+                self.scratch.levels.clear();
+                let sizes = entries.write(valid, &mut self.scratch.numbers, &mut self.scratch.levels);
+                if let Some(chunk) = self.chunks.get_mut(self.leaf) {
+                    chunk.page(sizes, values, valid, self.scratch)?;
+                }
+                self.leaf += 1;
+            }
+        }
+        Ok(())
     }
 }

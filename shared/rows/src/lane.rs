@@ -1,16 +1,15 @@
 //! One lane of staging: blocks in, rows parsed and cast, one Parquet file out (the next one when it is full).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use arrow_array::{ArrayRef, StringArray, TimestampMicrosecondArray};
-use arrow_schema::SchemaRef;
 use delivery::schema::PublicSchema;
+use parquet::schema::types::SchemaDescriptor;
 
 use crate::blocks::{Block, Piece};
-use crate::column::{RowFault, Rows};
-use crate::file::{ParquetFile, RowGroups, ClosedFile};
+use crate::chunk::Scratch;
+use crate::column::{Column, Repeat, RowFault, Rows};
+use crate::file::{ClosedFile, ParquetFile, RowGroups};
 use crate::reject::{Reason, Rejected};
 use crate::scan::Fault;
 use crate::stage::{FileFactory, Limits, RunColumns, StageError};
@@ -18,7 +17,7 @@ use crate::stage::{FileFactory, Limits, RunColumns, StageError};
 /// What the lanes share.
 pub(crate) struct Common<'a> {
     pub(crate) schema: &'a PublicSchema,
-    pub(crate) arrow_schema: SchemaRef,
+    pub(crate) parquet_schema: SchemaDescriptor,
     pub(crate) run: RunColumns<'a>,
     pub(crate) limits: &'a Limits,
     pub(crate) files: &'a dyn FileFactory,
@@ -43,6 +42,9 @@ pub(crate) struct BlockReport {
 pub(crate) struct Lane<'a> {
     common: &'a Common<'a>,
     rows: Rows,
+    run_id: Repeat<'a>,
+    finished_at: Repeat<'a>,
+    scratch: Scratch,
     file: Option<ParquetFile>,
     done: Vec<ClosedFile>,
     /// The index of the next file.
@@ -50,8 +52,17 @@ pub(crate) struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(crate) fn new(common: &'a Common<'a>, index: usize) -> Self {
-        Self { common, rows: Rows::new(common.schema.columns()), file: None, done: Vec::new(), next_index: index }
+    pub(crate) fn new(common: &'a Common<'a>, index: usize) -> Result<Self, StageError> {
+        Ok(Self {
+            common,
+            rows: Rows::new(common.schema.columns()),
+            run_id: Column::repeat_text(common.run.run_id),
+            finished_at: Column::repeat_micros(common.run.finished_at.micros()),
+            scratch: Scratch::new()?,
+            file: None,
+            done: Vec::new(),
+            next_index: index,
+        })
     }
 
     /// Works until there are no more blocks, and returns the files.
@@ -131,7 +142,9 @@ impl<'a> Lane<'a> {
         if let Err(fault) = self.rows.append(line) {
             return Ok(Err(fault));
         }
-        if self.rows.len() >= BATCH_ROWS || self.rows.line_bytes() >= BATCH_BYTES {
+        if self.rows.len() >= BATCH_ROWS.min(self.common.limits.row_group_rows_max)
+            || self.rows.line_bytes() >= BATCH_BYTES
+        {
             self.write_batch()?;
         }
         Ok(Ok(()))
@@ -142,16 +155,14 @@ impl<'a> Lane<'a> {
         if rows == 0 {
             return Ok(());
         }
-        let mut arrays = self.rows.take();
-        let run = &self.common.run;
-        let run_ids = StringArray::from_iter_values(std::iter::repeat_n(run.run_id, rows));
-        let finished = TimestampMicrosecondArray::from_value(run.finished_at.micros(), rows).with_timezone("UTC");
-        arrays.extend([Arc::new(run_ids) as ArrayRef, Arc::new(finished)]);
         let mut file = match self.file.take() {
             Some(file) => file,
             None => self.open_file()?,
         };
-        file.write(arrays)?;
+        let run_columns = [self.run_id.rows(rows), self.finished_at.rows(rows)];
+        let columns = self.rows.members().iter().map(|member| &member.column).chain(run_columns);
+        file.write(columns, rows, &mut self.scratch)?;
+        self.rows.clear();
         let full = file.bytes() as u64 >= self.common.limits.file_bytes_max;
         self.file = Some(file);
         if full { self.close_file() } else { Ok(()) }
@@ -163,17 +174,18 @@ impl<'a> Lane<'a> {
         let sink = self.common.files.create(index).map_err(StageError::Write)?;
         let limits = self.common.limits;
         let groups = RowGroups { rows_max: limits.row_group_rows_max, bytes_max: limits.row_group_bytes_max };
-        Ok(ParquetFile::new(index, sink, Arc::clone(&self.common.arrow_schema), groups)?)
+        Ok(ParquetFile::new(index, sink, &self.common.parquet_schema, groups)?)
     }
 
     fn close_file(&mut self) -> Result<(), StageError> {
         if let Some(file) = self.file.take() {
-            self.done.push(file.close(self.common.schema.columns())?);
+            self.done.push(file.close(self.common.schema.columns(), &mut self.scratch)?);
         }
         Ok(())
     }
 }
 
-/// When a batch is encoded: small enough to stay in the processor's cache.
-const BATCH_ROWS: usize = 4_096;
-const BATCH_BYTES: usize = 4 << 20;
+/// When a batch is encoded, a page for each leaf: large enough to compress, small enough for the processor's cache.
+const BATCH_ROWS: usize = 16_384;
+/// Bytes of the batch's lines.
+const BATCH_BYTES: usize = 6 << 20;

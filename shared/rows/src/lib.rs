@@ -6,9 +6,14 @@
 //! Private values are never built: the parser checks their grammar and passes over them.
 
 mod blocks;
+mod bounds;
+mod chunk;
 mod column;
+mod dictionary;
+mod encode;
 mod file;
 mod lane;
+mod levels;
 mod number;
 mod reject;
 mod scan;

@@ -47,6 +47,12 @@ impl Slot {
         Self { kind, start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
     }
 
+    /// Whether there is no value.
+    #[inline]
+    pub(crate) fn is_null(self) -> bool {
+        matches!(self.kind, Kind::Missing | Kind::Null)
+    }
+
     /// The value's text in its line.
     #[inline]
     pub(crate) fn text(self, line: &[u8]) -> &[u8] {
@@ -351,7 +357,9 @@ mod tests {
         for line in ["{", "{\"a", "{\"a\":", "{\"a\":1", "[1,", "\"", "\"\\", "\"\\u00", "tru", "-", "1.", "1e", ""] {
             assert_eq!(accepts(line.as_bytes()), Err(Fault::End), "{line}");
         }
-        for line in ["{]", "{a}", "[1,]", "{\"a\":1,}", "01", "1.x", "trux", "\"\\x\"", "\"\u{1}\"", "1 2", "nul1", "+1"] {
+        for line in
+            ["{]", "{a}", "[1,]", "{\"a\":1,}", "01", "1.x", "trux", "\"\\x\"", "\"\u{1}\"", "1 2", "nul1", "+1"]
+        {
             assert_eq!(accepts(line.as_bytes()), Err(Fault::Syntax), "{line}");
         }
     }
@@ -407,10 +415,8 @@ mod tests {
             let expected = serde_json::from_str::<IgnoredAny>(&text);
             let found = accepts(text.as_bytes());
             prop_assert_eq!(found.is_ok(), expected.is_ok(), "{:?}: {:?} {:?}", text, found, expected);
-            if let Err(error) = expected {
-                if error.is_eof() {
-                    prop_assert_eq!(found, Err(Fault::End), "{:?}", text);
-                }
+            if expected.is_err_and(|error| error.is_eof()) {
+                prop_assert_eq!(found, Err(Fault::End), "{:?}", text);
             }
         }
     }

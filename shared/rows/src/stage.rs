@@ -14,6 +14,7 @@ use delivery::failure::FailureCode;
 use delivery::schema::{PublicSchema, RUN_COLUMNS};
 use delivery::staged::Rejection;
 use delivery::timestamp::Timestamp;
+use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 
 use crate::blocks::{Block, BlockSource, Blocks};
@@ -115,12 +116,10 @@ pub enum StageError {
 impl From<ParquetError> for StageError {
     /// Finds the sink's own error inside, so that a caller can tell a full disk from a defect.
     fn from(error: ParquetError) -> Self {
-        match error {
-            ParquetError::External(source) => match source.downcast::<io::Error>() {
-                Ok(io) => Self::Write(*io),
-                Err(other) => Self::Encode(ParquetError::External(other)),
-            },
-            other => Self::Encode(other),
+        let ParquetError::External(source) = error else { return Self::Encode(error) };
+        match source.downcast::<io::Error>() {
+            Ok(io) => Self::Write(*io),
+            Err(other) => Self::Encode(ParquetError::External(other)),
         }
     }
 }
@@ -155,7 +154,7 @@ pub fn stage(
 ) -> Result<Staged, StageError> {
     let common = Common {
         schema,
-        arrow_schema: Arc::new(arrow_schema(schema)),
+        parquet_schema: ArrowSchemaConverter::new().convert(&arrow_schema(schema))?,
         run,
         limits,
         files,
@@ -168,7 +167,7 @@ pub fn stage(
         let mut handles = Vec::new();
         for index in 0..limits.lanes.get() {
             let (sender, blocks) = sync_channel(BLOCKS_WAITING);
-            let lane = Lane::new(&common, index);
+            let lane = Lane::new(&common, index)?;
             let reports: Sender<BlockReport> = reports.clone();
             senders.push(sender);
             handles.push(scope.spawn(move || lane.run(&blocks, &reports)));
@@ -223,7 +222,9 @@ fn read(
     Ok(())
 }
 
-fn join(handles: Vec<ScopedJoinHandle<'_, Result<Vec<ClosedFile>, StageError>>>) -> Result<Vec<ClosedFile>, StageError> {
+fn join(
+    handles: Vec<ScopedJoinHandle<'_, Result<Vec<ClosedFile>, StageError>>>,
+) -> Result<Vec<ClosedFile>, StageError> {
     let results: Vec<_> =
         handles.into_iter().map(|handle| handle.join().unwrap_or(Err(StageError::LaneLost))).collect();
     let mut files = Vec::new();

@@ -30,14 +30,9 @@ enum Node {
 }
 
 /// The statistics of a file. `array_nulls` tells for the first leaf of each array column how many arrays are null.
-pub(crate) fn statistics(
-    columns: &[Column],
-    metadata: &ParquetMetaData,
-    array_nulls: impl Fn(usize) -> u64,
-) -> String {
+pub(crate) fn statistics(columns: &[Column], metadata: &ParquetMetaData, array_nulls: impl Fn(usize) -> u64) -> String {
     let mut walk = Walk { metadata, array_nulls: &array_nulls, leaf: 0, left: SCHEMA_LEAVES_MAX };
-    let mut root: Vec<_> =
-        columns.iter().map(|column| (column.name.clone(), walk.node(&column.column_type))).collect();
+    let mut root: Vec<_> = columns.iter().map(|column| (column.name.clone(), walk.node(&column.column_type))).collect();
     walk.left = RUN_COLUMNS.len();
     let run_types = [ColumnType::String, ColumnType::Timestamp];
     root.extend(RUN_COLUMNS.iter().zip(run_types).map(|(name, t)| ((*name).to_owned(), walk.node(&t))));
@@ -174,18 +169,15 @@ fn bounds(chunk: &ColumnChunkMetaData) -> Option<(Bound, Bound)> {
 impl Bound {
     /// The bound as a JSON value that is not greater.
     fn lower(self) -> Option<String> {
-        match self {
-            Self::Micros(micros) => instant(micros.div_euclid(1_000)),
-            other => other.exact(),
-        }
+        if let Self::Micros(micros) = self { instant(micros.div_euclid(1_000)) } else { self.exact() }
     }
 
     /// The bound as a JSON value that is not less.
     fn upper(self) -> Option<String> {
-        match self {
-            Self::Micros(micros) => instant(micros.div_euclid(1_000) + i64::from(micros.rem_euclid(1_000) > 0)),
-            other => other.exact(),
+        if let Self::Micros(micros) = self {
+            return instant(micros.div_euclid(1_000) + i64::from(micros.rem_euclid(1_000) > 0));
         }
+        self.exact()
     }
 
     fn exact(self) -> Option<String> {
@@ -193,7 +185,7 @@ impl Bound {
             Self::Text(text) => (text.len() <= TEXT_BOUND_BYTES_MAX).then(|| quoted(&text)),
             Self::Double(value) => serde_json::to_string(&value).ok(),
             Self::Days(days) => Some(format!("\"{}\"", format_date(days))),
-            Self::Micros(_) => None,
+            Self::Micros(_) => None, // Delta's times have milliseconds only.
             Self::Millionths(value) => {
                 let (sign, value) = (if value < 0 { "-" } else { "" }, value.unsigned_abs());
                 let one = 10_u128.pow(AMOUNT_SCALE.unsigned_abs().into());

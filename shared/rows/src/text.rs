@@ -207,8 +207,10 @@ mod tests {
             ("[ ]", "[]"),
             ("1.50e+3", "1.50e+3"),
             (r#""a\u0041\/ ""#, r#""a\u0041\/ ""#),
-            (r#"{ "a" : 1 , "_b" : 2 , "c" : [ 1 , { "_d" : 3 } , { "e" : null , "_f" : "\ud800" } ] }"#,
-             r#"{"a":1,"c":[1,{},{"e":null}]}"#),
+            (
+                r#"{ "a" : 1 , "_b" : 2 , "c" : [ 1 , { "_d" : 3 } , { "e" : null , "_f" : "\ud800" } ] }"#,
+                r#"{"a":1,"c":[1,{},{"e":null}]}"#,
+            ),
             (r#"{"\u005fp":1,"a":2}"#, r#"{"a":2}"#),
             (r#"{"_p":1,"_q":{"a":1}}"#, "{}"),
             (r#"{"a":1,"b":2,"a":3}"#, r#"{"b":2,"a":3}"#),
@@ -222,7 +224,8 @@ mod tests {
 
     #[test]
     fn a_nul_or_a_lone_surrogate_may_not_leave() {
-        for value in [r#""\u0000""#, r#"["\ud800"]"#, r#"{"\udc00":1}"#, r#"{"a":"\ud800\ud800"}"#, r#""\ud800\u0041""#] {
+        for value in [r#""\u0000""#, r#"["\ud800"]"#, r#"{"\udc00":1}"#, r#"{"a":"\ud800\ud800"}"#, r#""\ud800\u0041""#]
+        {
             assert_eq!(compacted(value), Err(Forbidden), "{value}");
             assert!(serde_json::from_str::<String>(value).map_or(true, |text| text.contains('\0')));
         }
@@ -231,7 +234,9 @@ mod tests {
 
     #[test]
     fn unescaping_agrees_with_serde_json() {
-        for raw in [r"", r"a", r"\n\t\b\f\r\/\\\x22", r"\u00e9\u65e5\ud83d\ude00z", r"\ud83d\ude00\ud83d\ude00", r"é日\u0041"] {
+        for raw in
+            [r"", r"a", r"\n\t\b\f\r\/\\\x22", r"\u00e9\u65e5\ud83d\ude00z", r"\ud83d\ude00\ud83d\ude00", r"é日\u0041"]
+        {
             let raw = raw.replace(r"\x22", "\\\"");
             let mut out = Vec::new();
             unescape(raw.as_bytes(), &mut out).unwrap();

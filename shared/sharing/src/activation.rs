@@ -18,9 +18,7 @@ use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName,
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use crate::ports::{
-    Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, SecretHash, SecretSource,
-};
+use crate::ports::{Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, SecretHash, SecretSource};
 use page::Message;
 
 /// Where activation pages begin on a host: the link is the host's URL, this, and the code.

@@ -15,9 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use delivery::connector::SHARE_SCHEMA;
 use delivery::ids::ConnectorId;
-use delivery::ports::{
-    Clock, FetchedFile, PortError, PortErrorKind, ReadScope, ShareReader, SharedFile, SharedView,
-};
+use delivery::ports::{Clock, FetchedFile, PortError, PortErrorKind, ReadScope, ShareReader, SharedFile, SharedView};
 use delivery::schema::RUN_COLUMNS;
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
@@ -70,11 +68,7 @@ impl HttpShareReader {
     /// # Errors
     ///
     /// `Unavailable` if the HTTP client cannot be set up.
-    pub fn new(
-        endpoint: &str,
-        tokens: Arc<dyn TokenStore>,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, PortError> {
+    pub fn new(endpoint: &str, tokens: Arc<dyn TokenStore>, clock: Arc<dyn Clock>) -> Result<Self, PortError> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
@@ -103,8 +97,7 @@ impl HttpShareReader {
         }
         let secret = self.secrets.secret()?;
         let expires_at = now.plus_seconds(TOKEN_LIFE_SECONDS);
-        let grant =
-            Grant { connector: connector.clone(), holder: Holder::Proof, expires_at, allowed_ips: Vec::new() };
+        let grant = Grant { connector: connector.clone(), holder: Holder::Proof, expires_at, allowed_ips: Vec::new() };
         self.tokens.put_token(&secret.hash(), &grant).await?;
         let token: Arc<str> = secret.reveal().into();
         let minted = Minted { token: token.clone(), expires_at };

@@ -104,5 +104,8 @@ pub fn router(server: Server) -> Router {
         .method_not_allowed_fallback(async || ProtocolError::no_endpoint())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(Arc::new(server));
-    Router::new().nest(PREFIX, protocol).route("/health", get(async || "ok\n"))
+    Router::new()
+        .nest(PREFIX, protocol)
+        .route("/health", get(async || "ok\n"))
+        .fallback(async || ProtocolError::no_endpoint())
 }

@@ -185,7 +185,7 @@ impl SharingBackend for InMemorySharing {
 pub struct ManualClock(Mutex<Timestamp>);
 
 impl ManualClock {
-    /// A clock that shows so many seconds since the epoch.
+    /// A clock that shows [`instant`] of so many seconds.
     #[must_use]
     pub fn at_seconds(seconds: i64) -> Self {
         Self(Mutex::new(instant(seconds)))

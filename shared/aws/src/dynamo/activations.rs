@@ -8,7 +8,7 @@ use sharing::ports::{Activation, ActivationState, ActivationStore, Consumed, Gra
 
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, list, number, text};
-use super::{DynamoStore, Met, Transacted, busy, damaged, pause, shares};
+use super::{DynamoStore, Transacted, busy, damaged, pause, shares};
 
 /// How often storing an activation begins again because another writer was first.
 const PUT_ATTEMPTS_MAX: u32 = 10;
@@ -79,14 +79,13 @@ impl ActivationStore for DynamoStore {
             .valued("now", number(now.micros()));
         match self.transact(CONSUME, vec![used, shares::token_item(token, grant)]).await? {
             Transacted::Done => Ok(Consumed::Now),
-            Transacted::Refused(met) if matches!(met.first(), Some(Met::Condition(_))) => Ok(Consumed::TooLate),
-            Transacted::Refused(_) => Err(damaged(CONSUME, "the token's hash is there already")),
+            Transacted::Refused(_) => Ok(Consumed::TooLate),
         }
     }
 }
 
 /// Which activation of a connector is the newest.
-struct Newest {
+pub(super) struct Newest {
     link: String,
     activation: Key,
     mailed: Mailed,
@@ -102,7 +101,7 @@ impl DynamoStore {
     }
 }
 
-fn newest_item(link: &SecretHash, activation: &Activation, known: Option<&Newest>) -> Write {
+pub(super) fn newest_item(link: &SecretHash, activation: &Activation, known: Option<&Newest>) -> Write {
     let attributes = [("link", text(link.as_str())), ("mailed", text("unknown"))];
     let write = Write::put(Key::newest_activation(&activation.connector), attributes);
     match known {
@@ -118,7 +117,7 @@ fn when_unused(write: Write, next: ActivationState) -> Write {
         .valued("unused", text(state_text(ActivationState::Unused)))
 }
 
-fn activation_item(link: &SecretHash, activation: &Activation) -> Write {
+pub(super) fn activation_item(link: &SecretHash, activation: &Activation) -> Write {
     let attributes = [
         ("connector_id", text(activation.connector.as_str())),
         ("endpoint", text(&activation.endpoint)),
@@ -131,7 +130,7 @@ fn activation_item(link: &SecretHash, activation: &Activation) -> Write {
     Write::put(Key::activation(link), attributes).when_new()
 }
 
-fn read_activation(item: &Item, operation: &'static str) -> Result<Activation, PortError> {
+pub(super) fn read_activation(item: &Item, operation: &'static str) -> Result<Activation, PortError> {
     let attributes = Attributes::of(item, operation);
     Ok(Activation {
         connector: attributes.connector_id()?,

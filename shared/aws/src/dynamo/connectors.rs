@@ -33,7 +33,7 @@ pub(super) fn read(item: &Item, operation: &'static str) -> Result<Connector, Po
     connector_record::read(record).map_err(|error| damaged(operation, error))
 }
 
-fn connector_items(connector: &Connector) -> Result<Vec<Write>, PortError> {
+pub(super) fn connector_items(connector: &Connector) -> Result<Vec<Write>, PortError> {
     let unwritable = |error| damaged(WRITE, error);
     let record = connector_record::write(connector).map_err(unwritable)?;
     let scope = connector_record::write_scope(&connector.workflows).map_err(unwritable)?;

@@ -73,7 +73,7 @@ pub(super) fn entered(delivery: &DeliveryKey, step: Step, now: Timestamp) -> Wri
     if step == Step::Staging { write.add("attempts", number(1)) } else { write }
 }
 
-fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Write {
+pub(super) fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Write {
     match ended {
         Ended::Shared { rows, rejected_rows, bytes } => moved(delivery, DeliveryState::Shared, now)
             .set("rows", number(rows))

@@ -176,12 +176,61 @@ impl Write {
         Ok(part.build())
     }
 
-    /// The attributes that a put writes, its key included.
+    /// The item as this write leaves it where nothing was.
     #[cfg(test)]
-    pub(super) fn item(&self) -> Option<&Item> {
-        match &self.kind {
-            Kind::Put(item) => Some(item),
-            Kind::Update | Kind::Delete | Kind::Check => None,
+    pub(super) fn item(&self) -> Item {
+        let mut item = match &self.kind {
+            Kind::Put(item) => item.clone(),
+            Kind::Update | Kind::Delete | Kind::Check => self.key.attributes(),
+        };
+        for written in self.sets.iter().chain(&self.adds) {
+            let name = written.split(' ').next().unwrap().trim_start_matches('#');
+            item.insert(name.to_owned(), self.values.as_ref().unwrap()[&format!(":{name}")].clone());
         }
+        item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::item::number;
+    use super::*;
+
+    fn key() -> Key {
+        Key { pk: "p".to_owned(), sk: "s".to_owned() }
+    }
+
+    #[test]
+    fn every_name_has_a_placeholder_and_every_value_its_own() {
+        let write = Write::update(key())
+            .set("state", text("shared"))
+            .set_once("accepted_at", text("now"))
+            .remove("code")
+            .remove("phase")
+            .add("attempts", number(1))
+            .when("attribute_not_exists(#pk) OR (#state <> :final AND #other <= :final)")
+            .valued("final", text("shared"));
+        assert_eq!(
+            write.update_expression().unwrap(),
+            "SET #state = :state, #accepted_at = if_not_exists(#accepted_at, :accepted_at) \
+             REMOVE #code, #phase ADD #attempts :attempts"
+        );
+        let mut names: Vec<_> = write.names.unwrap().into_iter().collect();
+        names.sort();
+        let expected = ["accepted_at", "attempts", "code", "other", "phase", "pk", "state"];
+        assert_eq!(names, expected.map(|name| (format!("#{name}"), name.to_owned())));
+        let mut values: Vec<_> = write.values.unwrap().into_keys().collect();
+        values.sort();
+        assert_eq!(values, [":accepted_at", ":attempts", ":final", ":state"]);
+    }
+
+    #[test]
+    fn a_write_without_changes_or_conditions_has_no_expression() {
+        let write = Write::put(key(), [("a", text("b"))]);
+        assert_eq!((write.update_expression(), write.names.clone(), write.values.clone()), (None, None, None));
+        assert_eq!(write.item().len(), 3);
+        assert!(write.transacted("table").unwrap().put().is_some());
+        let check = Write::check(key()).when_new().transacted("table").unwrap();
+        assert_eq!(check.condition_check().unwrap().condition_expression(), "attribute_not_exists(#pk)");
     }
 }

@@ -13,7 +13,7 @@ use super::item::{Attributes, Item, Key, instant, list, text};
 use super::{DynamoStore, Met, Transacted, damaged, deliveries};
 
 /// The most connectors of one run: a transaction has at most 100 writes, and one is the run's.
-pub const CONNECTORS_MAX: usize = 90;
+const CONNECTORS_MAX: usize = 90;
 
 const LIST: &str = "list the team's connectors";
 const RECORD: &str = "record the run";
@@ -54,7 +54,7 @@ impl RunStore for DynamoStore {
     }
 }
 
-fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Write, PortError> {
+pub(super) fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Write, PortError> {
     let record = run_record::write(run).map_err(|error| damaged(RECORD, error))?;
     let attributes = [
         ("record", text(&record)),
@@ -65,12 +65,12 @@ fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Wri
     Ok(Write::put(Key::run(&run.key), attributes).when_new())
 }
 
-fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortError> {
+pub(super) fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortError> {
     Attributes::of(item, RECORD).list("connectors", |id| ConnectorId::new(id).ok())
 }
 
 /// A team's entry of a connector, if it is ready.
-fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, PortError> {
+pub(super) fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, PortError> {
     let attributes = Attributes::of(item, LIST);
     if attributes.read("state", ConnectorState::parse)? != ConnectorState::Ready {
         return Ok(None);

@@ -12,10 +12,10 @@ use super::item::{Attributes, Item, Key, instant, list, number, text};
 use super::{DynamoStore, Transacted, Written};
 
 /// How long a recipient's token is kept after it expired, in seconds: its holder can still be told what is wrong.
-pub const RECIPIENT_TOKEN_KEPT_SECONDS: i64 = 7 * 86_400;
+const RECIPIENT_TOKEN_KEPT_SECONDS: i64 = 7 * 86_400;
 
 /// How long a proof's token is kept after it expired, in seconds.
-pub const PROOF_TOKEN_KEPT_SECONDS: i64 = 3_600;
+const PROOF_TOKEN_KEPT_SECONDS: i64 = 3_600;
 
 /// The longest table name that is looked up, in bytes: `WF_`, a label with its hash, and the longest ending.
 const TABLE_NAME_BYTES_MAX: usize = ID_BYTES_MAX + 64;
@@ -95,31 +95,26 @@ impl ShareCatalog for DynamoStore {
 #[async_trait]
 impl TokenStore for DynamoStore {
     async fn put_token(&self, token: &SecretHash, grant: &Grant) -> Result<(), PortError> {
-        match self.transact(TOKEN, vec![token_item(token, grant)]).await? {
-            Transacted::Done => Ok(()),
-            // A request whose answer was lost, made again: 256 random bits are not drawn twice.
-            Transacted::Refused(_) => Ok(()),
-        }
+        self.update(TOKEN, token_item(token, grant)).await?;
+        Ok(())
     }
 }
 
-/// A token's item. A hash that is there already keeps what it opens.
+/// A token's item. Writing it twice leaves the same item.
 pub(super) fn token_item(token: &SecretHash, grant: &Grant) -> Write {
     let kept = match grant.holder {
         Holder::Recipient => RECIPIENT_TOKEN_KEPT_SECONDS,
         Holder::Proof => PROOF_TOKEN_KEPT_SECONDS,
     };
-    let attributes = [
-        ("connector_id", text(grant.connector.as_str())),
-        ("holder", text(grant.holder.as_str())),
-        ("expires_at", instant(grant.expires_at)),
-        ("allowed_ips", list(grant.allowed_ips.iter().map(String::as_str))),
-        ("expires_at_seconds", number(grant.expires_at.seconds().saturating_add(kept))),
-    ];
-    Write::put(Key::token(token), attributes).when_new()
+    Write::update(Key::token(token))
+        .set("connector_id", text(grant.connector.as_str()))
+        .set("holder", text(grant.holder.as_str()))
+        .set("expires_at", instant(grant.expires_at))
+        .set("allowed_ips", list(grant.allowed_ips.iter().map(String::as_str)))
+        .set("expires_at_seconds", number(grant.expires_at.seconds().saturating_add(kept)))
 }
 
-fn read_grant(item: &Item) -> Result<Grant, PortError> {
+pub(super) fn read_grant(item: &Item) -> Result<Grant, PortError> {
     let attributes = Attributes::of(item, GRANT);
     Ok(Grant {
         connector: attributes.connector_id()?,

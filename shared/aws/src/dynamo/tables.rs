@@ -70,8 +70,7 @@ impl TableStore for DynamoStore {
     }
 
     async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError> {
-        let write = deliveries::entered(delivery, Step::Loading, now);
-        let item = match self.update(AIM, write.set_once("aimed_table_version", number(table_version))).await? {
+        let item = match self.update(AIM, aimed(delivery, table_version, now)).await? {
             Written::Done(item) => item,
             Written::Refused(item) => item.unwrap_or_default(),
         };
@@ -86,9 +85,7 @@ impl TableStore for DynamoStore {
         table_version: u64,
         now: Timestamp,
     ) -> Result<(), PortError> {
-        let noted = deliveries::entered(delivery, Step::Publishing, now)
-            .set("loaded_table_version", number(table_version))
-            .set("table_name", text(table.name.as_str()));
+        let noted = noted(delivery, table, table_version, now);
         let key = Key::table(&delivery.connector, &delivery.run.workflow, &table.fingerprint);
         let reached = Write::update(key).set("table_version", number(table_version)).when(
             "attribute_exists(#pk) AND (attribute_not_exists(#table_version) OR #table_version <= :table_version)",
@@ -143,15 +140,25 @@ impl TableStore for DynamoStore {
     }
 }
 
+pub(super) fn aimed(delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Write {
+    deliveries::entered(delivery, Step::Loading, now).set_once("aimed_table_version", number(table_version))
+}
+
+pub(super) fn noted(delivery: &DeliveryKey, table: &VersionTable, table_version: u64, now: Timestamp) -> Write {
+    deliveries::entered(delivery, Step::Publishing, now)
+        .set("loaded_table_version", number(table_version))
+        .set("table_name", text(table.name.as_str()))
+}
+
 fn unopened(operation: &'static str) -> PortError {
     PortError::new(PortErrorKind::NotFound, operation, "the schema version was not opened")
 }
 
 /// The place of a label's claim among the writes of a workflow's first table.
-const LABEL_CLAIM: usize = 2;
+pub(super) const LABEL_CLAIM: usize = 2;
 
 /// The next version table of a workflow, and the writes that open it if nobody else was first.
-fn opening(
+pub(super) fn opening(
     connector: &ConnectorId,
     workflow: &WorkflowId,
     fingerprint: &Fingerprint,
@@ -187,7 +194,12 @@ fn opening(
     (table, writes)
 }
 
-fn table_item(connector: &ConnectorId, workflow: &WorkflowId, table: &VersionTable, now: Timestamp) -> Write {
+pub(super) fn table_item(
+    connector: &ConnectorId,
+    workflow: &WorkflowId,
+    table: &VersionTable,
+    now: Timestamp,
+) -> Write {
     let attributes = [
         ("connector_id", text(connector.as_str())),
         ("workflow_id", text(workflow.as_str())),
@@ -201,7 +213,7 @@ fn table_item(connector: &ConnectorId, workflow: &WorkflowId, table: &VersionTab
     Write::put(Key::table(connector, workflow, &table.fingerprint), attributes).when_new()
 }
 
-fn read_table(item: &Item, operation: &'static str) -> Result<VersionTable, PortError> {
+pub(super) fn read_table(item: &Item, operation: &'static str) -> Result<VersionTable, PortError> {
     let attributes = Attributes::of(item, operation);
     Ok(VersionTable {
         name: attributes.table_name("table_name")?,
@@ -213,12 +225,12 @@ fn read_table(item: &Item, operation: &'static str) -> Result<VersionTable, Port
     })
 }
 
-fn read_workflow(item: &Item) -> Result<(WorkflowLabel, u32), PortError> {
+pub(super) fn read_workflow(item: &Item) -> Result<(WorkflowLabel, u32), PortError> {
     let attributes = Attributes::of(item, OPEN);
     Ok((WorkflowLabel::from_stored(attributes.text("label")?), attributes.number("newest_schema_version")?))
 }
 
-fn latest_item(connector: &ConnectorId, workflow: &WorkflowId, latest: &LatestTable) -> Write {
+pub(super) fn latest_item(connector: &ConnectorId, workflow: &WorkflowId, latest: &LatestTable) -> Write {
     Write::update(Key::latest(connector, workflow))
         .set("connector_id", text(connector.as_str()))
         .set("workflow_id", text(workflow.as_str()))
@@ -230,7 +242,7 @@ fn latest_item(connector: &ConnectorId, workflow: &WorkflowId, latest: &LatestTa
         .when("attribute_not_exists(#pk) OR #table_version <= :table_version")
 }
 
-fn read_latest(item: &Item) -> Result<LatestTable, PortError> {
+pub(super) fn read_latest(item: &Item) -> Result<LatestTable, PortError> {
     let attributes = Attributes::of(item, LATEST);
     Ok(LatestTable {
         table_version: attributes.number("table_version")?,

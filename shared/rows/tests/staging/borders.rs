@@ -21,10 +21,7 @@ const LINES: &str = concat!(
 );
 
 fn expected_rejections() -> Vec<(u64, Option<String>, FailureCode)> {
-    vec![
-        (4, None, FailureCode::RowNotJson),
-        (6, Some("number".to_owned()), FailureCode::ValueNotCastable),
-    ]
+    vec![(4, None, FailureCode::RowNotJson), (6, Some("number".to_owned()), FailureCode::ValueNotCastable)]
 }
 
 #[test]
@@ -60,7 +57,10 @@ fn many_rows(rows: usize) -> String {
             if row % 1_000 == 999 {
                 format!("{{\"number\":\"{row} EUR\"}}\n")
             } else {
-                format!("{{\"text\":\"row {row}\",\"number\":{row},\"tags\":[\"{}\"],\"_p\":{row}}}\n", "t".repeat(row % 300))
+                format!(
+                    "{{\"text\":\"row {row}\",\"number\":{row},\"tags\":[\"{}\"],\"_p\":{row}}}\n",
+                    "t".repeat(row % 300)
+                )
             }
         })
         .collect()
@@ -103,7 +103,8 @@ fn row_groups_and_files_are_cut_at_their_limits() {
     assert_eq!(cut.rows(), whole.rows());
     limits.file_bytes_max = u64::MAX;
     let groups = stage_chunks(objects(&[text.as_bytes()], 70_000), &every_type(), &limits).unwrap();
-    let reader = parquet::file::serialized_reader::SerializedFileReader::new(Bytes::from(groups.files[&0].clone())).unwrap();
+    let reader =
+        parquet::file::serialized_reader::SerializedFileReader::new(Bytes::from(groups.files[&0].clone())).unwrap();
     let metadata = parquet::file::reader::FileReader::metadata(&reader);
     assert!(metadata.num_row_groups() >= 10);
     assert!(metadata.row_groups().iter().all(|group| group.num_rows() <= 1_000));
@@ -189,7 +190,8 @@ fn a_failing_source_or_sink_ends_staging_with_its_error() {
             panic!("a file that could not be written is not finished")
         }
     }
-    let run = rows::RunColumns { run_id: RUN_ID, finished_at: delivery::timestamp::Timestamp::parse(FINISHED_AT).unwrap() };
+    let run =
+        rows::RunColumns { run_id: RUN_ID, finished_at: delivery::timestamp::Timestamp::parse(FINISHED_AT).unwrap() };
     let schema: PublicSchema = schema(&[("text", ColumnType::String)]);
     let mut none = std::io::sink();
     let files = crate::support::Files::default();

@@ -1,5 +1,7 @@
 //! Staging from the outside: JSON lines in, Parquet read back with the field's own reader.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a failing test panics")]
+
 mod borders;
 mod policy;
 mod privacy;

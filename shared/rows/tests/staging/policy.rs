@@ -336,12 +336,12 @@ fn the_last_of_duplicate_keys_wins_and_keys_may_be_escaped() {
 fn accepted() -> impl Strategy<Value = (ColumnType, String, Value)> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap();
     prop_oneof![
-        any::<String>().prop_filter("text without NUL", |t| !t.contains('\0')).prop_map(move |text| {
-            (ColumnType::String, quoted(&text), json!(text))
-        }),
-        any::<f64>().prop_filter("fractions", |v| v.fract() != 0.0 && v.is_finite()).prop_map(|value| {
-            (ColumnType::Double, serde_json::to_string(&value).unwrap(), bits(value))
-        }),
+        any::<String>()
+            .prop_filter("text without NUL", |t| !t.contains('\0'))
+            .prop_map(move |text| { (ColumnType::String, quoted(&text), json!(text)) }),
+        any::<f64>()
+            .prop_filter("fractions", |v| v.fract() != 0.0 && v.is_finite())
+            .prop_map(|value| { (ColumnType::Double, serde_json::to_string(&value).unwrap(), bits(value)) }),
         (-9_007_199_254_740_992_i64..=9_007_199_254_740_992).prop_map(|value| {
             #[expect(clippy::cast_precision_loss, reason = "within 2^53")]
             let double = value as f64;

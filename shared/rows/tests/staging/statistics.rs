@@ -74,7 +74,10 @@ fn statistics_cover_all_row_groups() {
     let columns = schema(&[("n", ColumnType::Double), ("s", ColumnType::String)]);
     let outcome = stage_chunks(objects(&[lines.as_bytes()], 1_000), &columns, &limits).unwrap();
     let found: Value = serde_json::from_str(&outcome.staged.files[0].statistics).unwrap();
-    assert_eq!(found["minValues"], json!({"n": -2500.0, "s": "00000", "run_id": "run-1", "run_finished_at": "2026-09-01T06:07:30.000Z"}));
+    assert_eq!(
+        found["minValues"],
+        json!({"n": -2500.0, "s": "00000", "run_id": "run-1", "run_finished_at": "2026-09-01T06:07:30.000Z"})
+    );
     assert_eq!(found["maxValues"]["n"], json!(2499.0));
     assert_eq!(found["maxValues"]["s"], json!("04999"));
 }

@@ -91,7 +91,10 @@ pub(crate) fn stage_chunks(chunks: Vec<Chunk>, schema: &PublicSchema, limits: &L
         assert!(files.is_empty(), "a failed staging finishes nothing");
     }
     let staged = result?;
-    assert_eq!(staged.files.iter().map(|file| file.index).collect::<Vec<_>>(), files.keys().copied().collect::<Vec<_>>());
+    assert_eq!(
+        staged.files.iter().map(|file| file.index).collect::<Vec<_>>(),
+        files.keys().copied().collect::<Vec<_>>()
+    );
     for (part, bytes) in staged.files.iter().zip(files.values()) {
         assert_eq!(part.size_bytes, bytes.len() as u64);
     }
@@ -121,7 +124,11 @@ impl Outcome {
             .iter()
             .map(|reject| {
                 let column = reject["column"].as_str().map(str::to_owned);
-                (reject["line"].as_u64().unwrap(), column, FailureCode::parse(reject["code"].as_str().unwrap()).unwrap())
+                (
+                    reject["line"].as_u64().unwrap(),
+                    column,
+                    FailureCode::parse(reject["code"].as_str().unwrap()).unwrap(),
+                )
             })
             .collect()
     }
@@ -163,7 +170,9 @@ fn value(array: &ArrayRef, row: usize) -> Value {
         DataType::Struct(fields) => {
             let array = array.as_struct();
             let members = fields.iter().zip(array.columns());
-            Value::Object(members.map(|(field, member)| (field.name().clone(), value(member, row))).collect::<Map<_, _>>())
+            Value::Object(
+                members.map(|(field, member)| (field.name().clone(), value(member, row))).collect::<Map<_, _>>(),
+            )
         }
         DataType::List(_) => {
             let elements = array.as_list::<i32>().value(row);

@@ -148,9 +148,11 @@ mod tests {
 
     #[test]
     fn a_file_is_of_a_run_only_if_its_bounds_leave_no_other() {
-        let one = r#"{"numRecords":2,"minValues":{"a":1,"run_id":"r"},"maxValues":{"run_id":"r"},"nullCount":{"run_id":0}}"#;
+        let one =
+            r#"{"numRecords":2,"minValues":{"a":1,"run_id":"r"},"maxValues":{"run_id":"r"},"nullCount":{"run_id":0}}"#;
         let two = r#"{"numRecords":2,"minValues":{"run_id":"r"},"maxValues":{"run_id":"s"},"nullCount":{"run_id":0}}"#;
-        let nulls = r#"{"numRecords":2,"minValues":{"run_id":"r"},"maxValues":{"run_id":"r"},"nullCount":{"run_id":1}}"#;
+        let nulls =
+            r#"{"numRecords":2,"minValues":{"run_id":"r"},"maxValues":{"run_id":"r"},"nullCount":{"run_id":1}}"#;
         for (stats, rows, run_id) in [
             (Some(one), Some(2), Some("r")),
             (Some(two), Some(2), None),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use axum::extract::{FromRequestParts, Path};
 use delivery::connector::{SHARE_SCHEMA, storage_path};
 use delivery::table::{TableName, table_path};
+use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::HeaderMap;
 
 use super::Server;
 use super::error::ProtocolError;

@@ -58,8 +58,7 @@ impl ProtocolError {
 
     /// The token was good once.
     pub(super) fn expired(at: Timestamp) -> Self {
-        let message =
-            format!("The bearer token expired at {at}. Ask your share provider for a new activation link.");
+        let message = format!("The bearer token expired at {at}. Ask your share provider for a new activation link.");
         Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
     }
 

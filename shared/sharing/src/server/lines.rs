@@ -17,9 +17,7 @@ pub(super) const NDJSON: &str = "application/x-ndjson; charset=utf-8";
 pub(super) fn head(snapshot: &Snapshot, format: Format, capabilities: &Capabilities) -> Vec<u8> {
     let (protocol, metadata) = match format {
         Format::Parquet => (json!({"minReaderVersion": 1}), parquet_metadata(snapshot)),
-        Format::Delta => {
-            (json!({"deltaProtocol": delta_protocol(snapshot, capabilities)}), delta_metadata(snapshot))
-        }
+        Format::Delta => (json!({"deltaProtocol": delta_protocol(snapshot, capabilities)}), delta_metadata(snapshot)),
     };
     format!("{}\n{}\n", json!({"protocol": protocol}), json!({"metaData": metadata})).into_bytes()
 }

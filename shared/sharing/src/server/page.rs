@@ -49,7 +49,9 @@ impl PageQuery {
         };
         let after = match self.page_token.as_deref() {
             None | Some("") => String::new(),
-            Some(token) => read_token(token, listing).ok_or_else(|| ProtocolError::invalid("invalid 'nextPageToken'"))?,
+            Some(token) => {
+                read_token(token, listing).ok_or_else(|| ProtocolError::invalid("invalid 'nextPageToken'"))?
+            }
         };
         let mut rest = items.into_iter().skip_while(|item| name(item) <= after.as_str());
         let items: Vec<_> = rest.by_ref().take(size).collect();

@@ -124,9 +124,9 @@ fn node(op: &Op, columns: &mut Columns, depth_left: usize) -> Option<Node> {
         ("or", [_, ..]) => Node::Or(all(columns)?),
         ("not", [child]) => Node::Not(Box::new(node(child, columns, depth_left)?)),
         ("isNull", [child]) => column(child, columns).map_or(Node::Unknown, |(column, _)| Node::IsNull(column)),
-        (name, [left, right]) => {
-            Comparison::parse(name).and_then(|comparison| compare(comparison, left, right, columns)).unwrap_or(Node::Unknown)
-        }
+        (name, [left, right]) => Comparison::parse(name)
+            .and_then(|comparison| compare(comparison, left, right, columns))
+            .unwrap_or(Node::Unknown),
         (_, _) => Node::Unknown,
     })
 }

@@ -13,6 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use super::actions::CommitActions;
 use super::cache::SnapshotCache;
 use super::{Replay, Snapshot};
+use crate::log::port_error;
 
 /// Files of all kept snapshots together; at about 1 kB of statistics each, some 250 MB.
 const KEPT_FILES_MAX: usize = 250_000;
@@ -137,7 +138,7 @@ impl TableReader {
             None => self.store.list(Some(&log)),
         };
         let mut versions = Vec::new();
-        while let Some(entry) = listing.try_next().await.map_err(|error| failed("list a table's log", error))? {
+        while let Some(entry) = listing.try_next().await.map_err(|error| port_error("list a table's log", error))? {
             versions.extend(entry.location.filename().and_then(version_of));
         }
         versions.sort_unstable();
@@ -149,14 +150,14 @@ impl TableReader {
         let found = match self.store.get(&location(path, Some(version))?).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(failed(OPERATION, error)),
+            Err(error) => return Err(port_error(OPERATION, error)),
         };
         if found.meta.size > ENTRY_BYTES_MAX {
             return Err(PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry is too large"));
         }
         let modified = Timestamp::from_millis(found.meta.last_modified.timestamp_millis())
             .ok_or_else(|| PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry's time is out of range"))?;
-        let text: Bytes = found.bytes().await.map_err(|error| failed(OPERATION, error))?;
+        let text: Bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
         CommitActions::parse(&text, modified).map(Some)
     }
 }
@@ -179,14 +180,4 @@ fn version_of(name: &str) -> Option<u64> {
 
 fn missing(reason: &'static str) -> PortError {
     PortError::new(PortErrorKind::NotFound, "find a version of a table", reason)
-}
-
-fn failed(operation: &'static str, error: object_store::Error) -> PortError {
-    use object_store::Error;
-    let kind = match &error {
-        Error::NotFound { .. } => PortErrorKind::NotFound,
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => PortErrorKind::Denied,
-        _ => PortErrorKind::Unavailable,
-    };
-    PortError::new(kind, operation, error)
 }

@@ -120,10 +120,8 @@ fn files_outside_the_bounds_are_left_out() {
 
 #[test]
 fn not_keeps_what_may_be_otherwise() {
-    let one_value = file(
-        Some(json!({"numRecords": 2, "minValues": {"n": 5}, "maxValues": {"n": 5}, "nullCount": {"n": 0}})),
-        None,
-    );
+    let one_value =
+        file(Some(json!({"numRecords": 2, "minValues": {"n": 5}, "maxValues": {"n": 5}, "nullCount": {"n": 0}})), None);
     for (predicate, file, expected) in [
         (not(compare("equal", "n", "6")), usual(), true),
         (not(compare("equal", "n", "20")), usual(), true),
@@ -199,7 +197,9 @@ fn what_is_not_understood_costs_no_file() {
     ] {
         assert!(keeps(&predicate, &usual()), "{predicate}");
     }
-    for stats in [None, Some(json!({})), Some(json!([])), Some(json!({"minValues": {"n": "x"}, "maxValues": {"n": null}}))] {
+    for stats in
+        [None, Some(json!({})), Some(json!([])), Some(json!({"minValues": {"n": "x"}, "maxValues": {"n": null}}))]
+    {
         assert!(keeps(&compare("equal", "n", "50"), &file(stats, None)));
     }
     assert!(Predicate::parse(&" ".repeat(TEXT_BYTES_MAX + 1), &schema(), &[]).is_none());
@@ -210,14 +210,18 @@ fn sides_and_case_do_not_matter() {
     let literal = json!({"op": "literal", "value": "9", "valueType": "int"});
     let mirrored = json!({"op": "lessThan", "children": [literal, column("n")]});
     assert!(!keeps(&mirrored, &usual()), "9 < n is n > 9");
-    let shouted = json!({"op": "greaterThan", "children": [{"op": "column", "name": "N", "valueType": "int"}, literal]});
+    let shouted =
+        json!({"op": "greaterThan", "children": [{"op": "column", "name": "N", "valueType": "int"}, literal]});
     assert!(!keeps(&shouted, &usual()));
 }
 
 /// A predicate over `n`, and what it is for a row.
 fn arbitrary() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
-        (prop::sample::select(vec!["equal", "lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"]), -3..4_i64)
+        (
+            prop::sample::select(vec!["equal", "lessThan", "lessThanOrEqual", "greaterThan", "greaterThanOrEqual"]),
+            -3..4_i64
+        )
             .prop_map(|(op, literal)| compare(op, "n", &literal.to_string())),
         Just(is_null("n")),
     ];

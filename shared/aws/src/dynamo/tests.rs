@@ -1,0 +1,201 @@
+//! The items of the table: each is written as its fixture says, and read back as what it was written from.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use delivery::connector::{Scope, TokenRecipient};
+use delivery::failure::FailureCode;
+use delivery::ids::DeliveryKey;
+use delivery::ports::PortErrorKind;
+use delivery::schema::Fingerprint;
+use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
+use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
+use serde_json::{Value, json};
+use sharing::ports::{Activation, ActivationState, Grant, Holder, SecretHash};
+use testkit::builders;
+
+use super::expression::Write;
+use super::item::Item;
+use super::*;
+
+/// An item as DynamoDB's JSON has it.
+fn as_json(item: &Item) -> Value {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::S(text) => json!({ "S": text }),
+        AttributeValue::N(number) => json!({ "N": number }),
+        AttributeValue::L(list) => {
+            json!({ "L": list.iter().map(|text| json!({ "S": text.as_s().unwrap() })).collect::<Vec<_>>() })
+        }
+        other => panic!("{other:?}"),
+    };
+    item.iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
+}
+
+fn golden(name: &str, write: &Write) -> Item {
+    let fixtures: Value = serde_json::from_str(include_str!("../../fixtures/items.json")).unwrap();
+    let item = write.item();
+    assert_eq!(as_json(&item), fixtures[name], "{name}: {:#}", as_json(&item));
+    item
+}
+
+fn delivery() -> DeliveryKey {
+    builders::delivery_key(&builders::connector_id("Acme-token"), &builders::run_key("team-acme", "w-1", "r-1"))
+}
+
+#[test]
+fn a_run_is_written_and_read_as_its_fixture() {
+    let run = builders::run(delivery().run);
+    let write = runs::run_item(&run, &[delivery().connector], builders::instant(500)).unwrap();
+    let item = golden("run", &write);
+    assert_eq!(runs::recorded_connectors(&item).unwrap(), [delivery().connector]);
+    assert_eq!(events::run_record::read(item["record"].as_s().unwrap()).unwrap(), run);
+}
+
+#[test]
+fn a_delivery_is_written_and_read_as_its_fixture() {
+    let key = delivery();
+    let at = builders::instant;
+    let read = |item: &Item| deliveries::read(&key, item, "read").unwrap();
+    let expected = |state, aimed, loaded| Delivery {
+        key: key.clone(),
+        state,
+        aimed_table_version: aimed,
+        loaded_table_version: loaded,
+    };
+    let item = golden("delivery accepted", &deliveries::accepted(&key, at(1)));
+    assert_eq!(read(&item), expected(DeliveryState::Accepted, None, None));
+    let item = golden("delivery staging", &deliveries::entered(&key, Step::Staging, at(2)));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Staging), None, None));
+    let item = golden("delivery loading", &tables::aimed(&key, 41, at(3)));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Loading), Some(41), None));
+    let item = golden("delivery loaded", &tables::noted(&key, &version_table(), 42, at(4)));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Publishing), None, Some(42)));
+    let shared = Ended::Shared { rows: 3, rejected_rows: 1, bytes: 700 };
+    let item = golden("delivery shared", &deliveries::outcome(&key, &shared, at(5)));
+    assert_eq!(read(&item), expected(DeliveryState::Shared, None, None));
+    let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
+    let item = golden("delivery failed", &deliveries::outcome(&key, &Ended::Failed(failure), at(6)));
+    assert_eq!(read(&item), expected(DeliveryState::Failed, None, None));
+}
+
+fn version_table() -> VersionTable {
+    VersionTable {
+        name: TableName::from_stored("WF_W_1__V2"),
+        label: WorkflowLabel::from_stored("W_1"),
+        schema_version: SchemaVersion(2),
+        fingerprint: Fingerprint::from_stored("f0e1"),
+        table_version: None,
+        shared: Membership::Unshared,
+    }
+}
+
+#[test]
+fn tables_are_written_and_read_as_their_fixtures() {
+    let key = delivery();
+    let (connector, workflow) = (&key.connector, &key.run.workflow);
+    let item =
+        golden("version table", &tables::table_item(connector, workflow, &version_table(), builders::instant(1)));
+    assert_eq!(tables::read_table(&item, "read").unwrap(), version_table());
+    let latest = LatestTable {
+        table_version: 7,
+        mirrored: Mirrored {
+            source: TableName::from_stored("WF_W_1__V2"),
+            source_version: 6,
+            newest_finished_at: builders::instant(450),
+        },
+        shared: Membership::Shared,
+    };
+    let item = golden("latest table", &tables::latest_item(connector, workflow, &latest));
+    assert_eq!(tables::read_latest(&item).unwrap(), latest);
+
+    let label = WorkflowLabel::preferred(workflow);
+    let fingerprint = Fingerprint::from_stored("f0e1");
+    let (table, writes) = tables::opening(connector, workflow, &fingerprint, None, &label, builders::instant(1));
+    assert_eq!((table.schema_version, writes.len()), (SchemaVersion(1), 3));
+    let item = golden("workflow", &writes[1]);
+    assert_eq!(tables::read_workflow(&item).unwrap(), (label.clone(), 1));
+    golden("label", &writes[tables::LABEL_CLAIM]);
+    let known = Some((label.clone(), 4));
+    let (table, writes) = tables::opening(connector, workflow, &fingerprint, known, &label, builders::instant(1));
+    assert_eq!((table.name.as_str(), writes.len()), ("WF_W_1__V5", 2), "a known workflow keeps its label");
+}
+
+#[test]
+fn a_connector_is_written_and_read_as_its_fixture() {
+    let connector = builders::connector("Acme-token", "team-acme");
+    let writes = connectors::connector_items(&connector).unwrap();
+    let item = golden("connector", &writes[0]);
+    assert_eq!(connectors::read(&item, "read").unwrap(), connector);
+    let entry = golden("team entry", &writes[1]);
+    let ready = runs::ready_connector(&entry).unwrap().unwrap();
+    assert_eq!((ready.id, ready.workflows), (connector.id, Scope::All));
+}
+
+#[test]
+fn a_token_is_written_and_read_as_its_fixture() {
+    let grant = Grant {
+        connector: delivery().connector,
+        holder: Holder::Recipient,
+        expires_at: builders::instant(86_400),
+        allowed_ips: vec!["203.0.113.0/24".to_owned()],
+    };
+    let hash = SecretHash::of("a secret");
+    let item = golden("token", &shares::token_item(&hash, &grant));
+    assert_eq!(shares::read_grant(&item).unwrap(), grant);
+    let proof = Grant { holder: Holder::Proof, ..grant };
+    let item = shares::token_item(&hash, &proof).item();
+    assert_eq!(shares::read_grant(&item).unwrap(), proof);
+    let kept = proof.expires_at.plus_seconds(3_600).seconds().to_string();
+    assert_eq!(item["expires_at_seconds"].as_n().unwrap(), &kept, "a proof's token does not stay for days");
+}
+
+#[test]
+fn an_activation_is_written_and_read_as_its_fixture() {
+    let TokenRecipient { token_lifetime_days, .. } = builders::connector("c", "t").recipient;
+    let activation = Activation {
+        connector: delivery().connector,
+        endpoint: "https://share.test/delta-sharing".to_owned(),
+        expires_at: builders::instant(86_400),
+        token_lifetime_days,
+        allowed_ips: Vec::new(),
+        state: ActivationState::Unused,
+    };
+    let link = SecretHash::of("a code");
+    let item = golden("activation", &activations::activation_item(&link, &activation));
+    assert_eq!(activations::read_activation(&item, "read").unwrap(), activation);
+    golden("newest activation", &activations::newest_item(&link, &activation, None));
+}
+
+#[test]
+fn keys_of_names_compare_without_case() {
+    assert_eq!(Key::share("Acme-Token"), Key::share("acme-token"));
+    assert_eq!(Key::shared_table("ACME", "wf_a__v1"), Key::shared_table("acme", "WF_A__V1"));
+}
+
+#[test]
+fn a_damaged_item_is_named_by_its_attribute_and_not_quoted() {
+    let mut item = tables::latest_item(
+        &delivery().connector,
+        &delivery().run.workflow,
+        &LatestTable {
+            table_version: 7,
+            mirrored: Mirrored {
+                source: TableName::from_stored("T"),
+                source_version: 6,
+                newest_finished_at: builders::instant(0),
+            },
+            shared: Membership::Shared,
+        },
+    )
+    .item();
+    for (name, value) in [
+        ("membership", AttributeValue::S("secret".to_owned())),
+        ("newest_finished_at", AttributeValue::S("secret".to_owned())),
+        ("source_version", AttributeValue::N("-1".to_owned())),
+        ("table_version", AttributeValue::S("secret".to_owned())),
+    ] {
+        item.insert(name.to_owned(), value);
+        let error = tables::read_latest(&item).unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::InvalidData);
+        let source = error.source.to_string();
+        assert!(source.contains(name) && !source.contains("secret"), "{source}");
+    }
+}

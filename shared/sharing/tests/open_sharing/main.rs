@@ -1,0 +1,14 @@
+//! The open sharing server from outside: every endpoint over in-memory ports, and the reader against the server.
+
+#[cfg(test)]
+mod access;
+#[cfg(test)]
+mod activation;
+#[cfg(test)]
+mod listing;
+#[cfg(test)]
+mod query;
+#[cfg(test)]
+mod reader;
+#[cfg(test)]
+mod world;
