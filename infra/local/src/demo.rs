@@ -2,9 +2,7 @@
 
 use std::{process::ExitCode, process::Stdio};
 
-use local_stack::{
-    Error, Existing, LocalStack, Progress, Project, Result, Targets, process::Group, progress,
-};
+use local_stack::{Error, Existing, LocalStack, Progress, Project, Result, Targets, process::Group, progress};
 use tokio::process::Command;
 
 /// Starts a fresh stack, delivers the runs in `data/`, shows what a recipient reads, and ends the stack.

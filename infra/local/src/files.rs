@@ -124,6 +124,21 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
+/// Says so if too little room is left below a directory, which is created.
+///
+/// # Errors
+///
+/// Returns [`Error::DiskFull`].
+pub fn require_free(directory: &Path, needed_mebibytes: u64) -> Result<()> {
+    create_directory(directory)?;
+    let disk = rustix::fs::statvfs(directory).map_err(|error| Error::file("look at", directory)(error.into()))?;
+    let free_mebibytes = disk.f_bavail.saturating_mul(disk.f_frsize) / (1024 * 1024);
+    if free_mebibytes < needed_mebibytes {
+        return Err(Error::DiskFull { path: directory.to_owned(), free_mebibytes, needed_mebibytes });
+    }
+    Ok(())
+}
+
 /// A lock that ends with this value, and with the process at the latest.
 #[derive(Debug)]
 pub struct Lock {

@@ -51,7 +51,12 @@ const FREE_MEBIBYTES_MIN: u64 = 2048;
 pub async fn build(project: &Project, targets: Targets, progress: &Progress) -> Result<Functions> {
     check_machine(project)?;
     let stage = progress.stage("building the functions");
-    let executables = cargo_build(project, targets, progress.is_live(), &stage).await?;
+    // The whole workspace at once: a choice of packages would change features and compile twice.
+    let mut arguments = vec!["--workspace", "--bins"];
+    if targets == Targets::BinariesAndTests {
+        arguments.push("--tests");
+    }
+    let executables = compile(project, &arguments, progress.is_live(), &stage).await?;
     stage.detail("laying out");
     let directory = project.target().join("bin");
     let _turn = files::lock_wait(&project.target().join("bin.lock")).await?;
@@ -68,8 +73,12 @@ pub async fn build(project: &Project, targets: Targets, progress: &Progress) -> 
     Ok(Functions { directory, fingerprint: hasher.finish() })
 }
 
-/// The folders below `functions/` that are packages.
-fn names(project: &Project) -> Result<Vec<String>> {
+/// The functions: the folders below `functions/` that are packages.
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if they cannot be listed.
+pub fn names(project: &Project) -> Result<Vec<String>> {
     let directory = project.root().join("functions");
     let entries = fs::read_dir(&directory).map_err(Error::file("list", &directory))?;
     let mut names: Vec<String> = entries
@@ -81,7 +90,12 @@ fn names(project: &Project) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn check_machine(project: &Project) -> Result<()> {
+/// Says what this machine lacks for a build.
+///
+/// # Errors
+///
+/// Returns [`Error::Missing`] or [`Error::DiskFull`].
+pub fn check_machine(project: &Project) -> Result<()> {
     if !cfg!(target_os = "linux") {
         let advice = "the local stack runs on Linux (a virtual machine will do)".to_owned();
         return Err(Error::Missing { program: "Linux", advice });
@@ -90,14 +104,7 @@ fn check_machine(project: &Project) -> Result<()> {
         let advice = "install gcc or clang (Debian, Ubuntu: `build-essential`)".to_owned();
         return Err(Error::Missing { program: "a C compiler", advice });
     }
-    let target = project.target();
-    files::create_directory(&target)?;
-    let disk = rustix::fs::statvfs(&target).map_err(|e| Error::file("look at", &target)(e.into()))?;
-    let free_mebibytes = disk.f_bavail.saturating_mul(disk.f_frsize) / (1024 * 1024);
-    if free_mebibytes < FREE_MEBIBYTES_MIN {
-        return Err(Error::DiskFull { path: target, free_mebibytes, needed_mebibytes: FREE_MEBIBYTES_MIN });
-    }
-    Ok(())
+    files::require_free(&project.target(), FREE_MEBIBYTES_MIN)
 }
 
 fn on_path(program: &str) -> bool {
@@ -139,29 +146,30 @@ struct ArtifactProfile {
     test: bool,
 }
 
-/// The executable of a message of cargo's, if it is about a binary that is no test.
+/// The executable of a message of cargo's, if it is about a binary or an example and no test.
 fn executable(line: &str) -> Option<(String, PathBuf)> {
     let artifact: Artifact = serde_json::from_str(line).ok()?;
     let target = artifact.target?;
     let binary = artifact.reason == "compiler-artifact"
-        && target.kind.iter().any(|kind| kind == "bin")
+        && target.kind.iter().any(|kind| kind == "bin" || kind == "example")
         && artifact.profile.is_some_and(|profile| !profile.test);
     binary.then_some(())?;
     Some((target.name, artifact.executable?))
 }
 
-async fn cargo_build(
+/// Runs `cargo build` with these arguments and returns the binaries and examples that it made, by name.
+///
+/// # Errors
+///
+/// Returns [`Error`] if there is no cargo or the code does not compile.
+pub async fn compile(
     project: &Project,
-    targets: Targets,
+    arguments: &[&str],
     colours: bool,
     stage: &Stage,
 ) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo(project);
-    // The whole workspace at once: a choice of packages would change features and compile twice.
-    command.args(["build", "--workspace", "--locked", "--bins"]);
-    if targets == Targets::BinariesAndTests {
-        command.arg("--tests");
-    }
+    command.args(["build", "--locked"]).args(arguments);
     command
         .args(["--message-format", "json-render-diagnostics"])
         .env("CARGO_TERM_COLOR", if colours { "always" } else { "never" })
@@ -198,7 +206,7 @@ async fn cargo_build(
     if status.success() {
         return Ok(found);
     }
-    Err(Error::Failed { what: "building the functions".to_owned(), status: status.to_string(), output: kept })
+    Err(Error::Failed { what: "building".to_owned(), status: status.to_string(), output: kept })
 }
 
 /// What cargo is at, if the line is one of its status lines and not a diagnostic.

@@ -9,6 +9,7 @@ use local_stack::{
 
 mod bench;
 mod demo;
+mod lint;
 mod test;
 
 const HELP: &str = "\
@@ -18,11 +19,12 @@ The commands of this project.
   cargo xtask test [-- ARGS]  run every test on a local stack of their own; ARGS go to cargo test
   cargo xtask up              start the local stack, or bring the running one up to date
   cargo xtask down            end the local stack and remove its data
-  cargo xtask bench [ARGS]    measure
+  cargo xtask lint            check the template and the state machines as AWS would, without AWS
+  cargo xtask bench [WHAT]    measure: `stage`, `delivery` or `start`; `bench` alone lists their options
   cargo xtask help            show this
 
 `up` leaves the stack running and writes target/local/stack.json. Logs lie in
-target/local/<instance>. Needs Linux, Rust, a C compiler and Python 3.11 or newer.";
+target/local/<instance>. Needs Linux, Rust, a C compiler and Python 3.10 or newer.";
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -52,6 +54,10 @@ async fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "demo" => Box::pin(demo::run(rest)).await,
         "test" => Box::pin(test::run(rest)).await,
+        "lint" => {
+            no_more(rest)?;
+            lint::run().await
+        }
         "bench" => Box::pin(bench::run(rest)).await,
         "gateway" => gateway(rest).await,
         "help" | "--help" | "-h" => {

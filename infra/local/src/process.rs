@@ -7,13 +7,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::{Child, Command},
+};
 
 use crate::error::{Error, Result};
 
@@ -182,6 +185,30 @@ impl Drop for Group {
     }
 }
 
+/// Runs a program to its end and returns what it wrote. If this is dropped before, the program ends.
+///
+/// # Errors
+///
+/// Returns [`Error::Spawn`] if the program cannot be started. That it failed is in the status.
+pub async fn output(command: &mut Command) -> Result<Output> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(command)?;
+    let (out, err) = (group.child().stdout.take(), group.child().stderr.take());
+    let (stdout, stderr, status) = tokio::join!(read_all(out), read_all(err), group.wait());
+    let program = || command.as_std().get_program().to_string_lossy().into_owned();
+    let status = status.map_err(|source| Error::Spawn { program: program(), source })?;
+    Ok(Output { status, stdout, stderr })
+}
+
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+    let mut read = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // A pipe that breaks has said what it had to say.
+        let _ = pipe.read_to_end(&mut read).await;
+    }
+    read
+}
+
 /// Starts a program that outlives this one, in a group of its own.
 ///
 /// # Errors
@@ -200,8 +227,13 @@ pub fn spawn_detached(command: &mut Command) -> Result<(Child, ProcessId)> {
 /// The last lines of a file, for an error message.
 #[must_use]
 pub fn tail(path: &Path, lines_max: usize) -> String {
-    let text = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+    tail_of(&fs::read(path).unwrap_or_default(), lines_max)
+}
+
+/// The last lines of a program's output.
+#[must_use]
+pub fn tail_of(text: &[u8], lines_max: usize) -> String {
+    let text = String::from_utf8_lossy(text);
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(lines_max);
     lines.get(from..).unwrap_or_default().join("\n")

@@ -98,6 +98,8 @@ impl LocalStack {
     ) -> Result<Self> {
         let place = Place::of(project, instance);
         let lock = place.lock(instance)?;
+        // Asked now: building may put a newer program in this one's place, and then the system calls it deleted.
+        let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
         let tools = Tools::install(project, Requirements::Stack, progress).await?;
         let functions = functions::build(project, targets, progress).await?;
         let fingerprint = deploy::fingerprint(project, &functions)?;
@@ -117,7 +119,7 @@ impl LocalStack {
         }
 
         place.clean().await?;
-        let mut running = Running::start(&place, &tools, progress).await?;
+        let mut running = Running::start(&place, &program, &tools, progress).await?;
         let file = running.deploy(project, &tools, &functions, fingerprint, progress).await?;
         running.ends = false;
         let (state, outcome) = (running.state.clone(), Outcome::Started);
@@ -295,11 +297,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    async fn start(place: &Place, tools: &Tools, progress: &Progress) -> Result<Self> {
+    async fn start(place: &Place, program: &Path, tools: &Tools, progress: &Progress) -> Result<Self> {
         let stage = progress.stage("starting the emulator");
         for attempt in 1.. {
             let mut running = Self::record(place)?;
-            running.start_gateway().await?;
+            running.start_gateway(program).await?;
             if running.start_emulator(tools).await?.is_some() {
                 stage.done_with(&address(running.ports()?.aws));
                 return Ok(running);
@@ -337,8 +339,7 @@ impl Running {
         self.state.ports.ok_or_else(|| Error::Project("the gateway has no ports".to_owned()))
     }
 
-    async fn start_gateway(&mut self) -> Result<()> {
-        let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
+    async fn start_gateway(&mut self, program: &Path) -> Result<()> {
         let ports_file = self.place.directory.join("gateway.json");
         files::remove(&ports_file)?;
         let log = self.place.log("gateway.log");

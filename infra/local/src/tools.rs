@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The oldest Python that the pinned requirements run on.
-const PYTHON_MINOR_MIN: u32 = 11;
+const PYTHON_MINOR_MIN: u32 = 10;
 
 /// Which requirements are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Tools {
 async fn find_python() -> Result<PathBuf> {
     let mut too_old = None;
     let mut without_venv = None;
-    for name in ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python"] {
+    for name in ["python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10", "python"] {
         let check = "import sys; print(*sys.version_info[:2]); import venv, ensurepip";
         let mut command = Command::new(name);
         command.args(["-c", check]).stdin(Stdio::null()).kill_on_drop(true);

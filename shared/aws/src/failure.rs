@@ -2,9 +2,12 @@
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use delivery::ports::{PortError, PortErrorKind};
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn"))]
+use delivery::ports::PortError;
+use delivery::ports::PortErrorKind;
 
 /// A port's error with the SDK's whole error as its source.
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn"))]
 pub(crate) fn port_error<E, R>(operation: &'static str, error: SdkError<E, R>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -71,7 +74,7 @@ fn kind_of_code(code: &str) -> PortErrorKind {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "dynamodb", feature = "sqs", feature = "sfn")))]
 mod tests {
     use aws_smithy_types::error::ErrorMetadata;
 

@@ -1,7 +1,6 @@
 //! A failure on its way out: one log line, and what the Lambda service is told.
 
 use std::error::Error;
-use std::fmt::Write as _;
 
 use delivery::failure::{RetryClass, StepError};
 use lambda_runtime::Diagnostic;
@@ -61,17 +60,19 @@ impl From<Reported> for Diagnostic {
     }
 }
 
-/// The causes of an error, outermost first. Adapters keep row values and secrets out of them.
+/// The causes of an error, outermost first. Adapters keep row values and secrets out of them. An SDK's error says the
+/// same at two levels, which is once too often.
 fn chain(error: &StepError) -> String {
-    let mut text = String::new();
+    let mut texts: Vec<String> = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let separator = if text.is_empty() { "" } else { ": " };
-        // Writing to a string does not fail.
-        let _ = write!(text, "{separator}{error}");
+        let text = error.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
         cause = error.source();
     }
-    text
+    texts.join(": ")
 }
 
 #[cfg(test)]

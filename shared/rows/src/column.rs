@@ -1,40 +1,34 @@
-//! Columns under construction: a tree per public schema that finds its fields in a line, casts them by the policy of
-//! their types and keeps the values until a batch is taken. A row that does not fit is taken back whole.
+//! Columns under construction: values are cast by the policy of their column's type and kept until a batch is
+//! encoded. What a rejected row began is taken back.
 //!
-//! Knows the cast policy. Does not know Parquet, files or threads.
+//! Knows the cast policy. Does not know how fields are found, Parquet, files or threads.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields, TimeUnit};
-use delivery::schema::{ColumnType, is_private_name};
-use delivery::timestamp::{Timestamp, parse_date};
+use arrow_schema::{DataType, Field, TimeUnit};
+use delivery::schema::ColumnType;
 
+use crate::cast::{
+    EXPECTS_AMOUNT, EXPECTS_ARRAY, EXPECTS_BOOLEAN, EXPECTS_CODE, EXPECTS_DATE, EXPECTS_DOUBLE, EXPECTS_TIMESTAMP,
+    Misfit, boolean, date, instant, millis, with_string,
+};
 use crate::chunk::Values;
 use crate::number::{AMOUNT_PRECISION, AMOUNT_SCALE, amount, double};
+use crate::row::{Member, StructColumn};
 use crate::scan::{Fault, Kind, Scanner, Slot, is_number};
-use crate::text::{Forbidden, compact, key, unescape};
+use crate::text::{compact, key, unescape};
 
-/// Why a value is not in its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Misfit {
-    /// It does not fit the cast policy; the text says what the type takes.
-    Value(&'static str),
-    /// Its text holds what may not leave.
-    Text,
-}
-
-impl From<Forbidden> for Misfit {
-    fn from(_: Forbidden) -> Self {
-        Self::Text
-    }
-}
-
-impl From<Fault> for Misfit {
-    /// Values are cast after their grammar was checked, so this does not happen.
-    fn from(_: Fault) -> Self {
-        Self::Text
-    }
+/// One column under construction.
+#[derive(Debug)]
+pub(crate) enum Column {
+    Text(TextColumn),
+    Double(Slots<f64>),
+    Boolean(Slots<bool>),
+    Date(Slots<i32>),
+    Timestamp(Slots<i64>),
+    Amount(Slots<i128>),
+    Struct(Box<StructColumn>),
+    Array(Box<ArrayColumn>),
 }
 
 /// Which values a text column takes.
@@ -50,7 +44,7 @@ enum TextRule {
 
 /// Values that may be null: one flag a value.
 #[derive(Debug, Default)]
-struct Slots<T> {
+pub(crate) struct Slots<T> {
     values: Vec<T>,
     valid: Vec<bool>,
 }
@@ -87,40 +81,6 @@ pub(crate) struct TextColumn {
     valid: Vec<bool>,
 }
 
-/// A struct, a money amount, or a whole row.
-#[derive(Debug)]
-pub(crate) struct StructColumn {
-    members: Vec<Member>,
-    by_key: HashMap<Box<[u8]>, usize>,
-    /// The keys in the order in which they came before, as they were written: a row usually repeats them.
-    habit: Vec<Habit>,
-    money: bool,
-    valid: Vec<bool>,
-}
-
-/// One member of a struct, or one column of a row.
-#[derive(Debug)]
-pub(crate) struct Member {
-    name: String,
-    pub(crate) column: Column,
-    /// Where the value was found in the line that is being read.
-    slot: Slot,
-    /// Where in the habit the key stood last.
-    place: usize,
-}
-
-/// What was written between two values: comma, white space, key and colon. The same bytes read the same way again.
-#[derive(Debug)]
-struct Habit {
-    written: Vec<u8>,
-    first: bool,
-    target: Option<usize>,
-}
-
-/// How much habit is kept for one object; longer ones are read the long way.
-const HABIT_KEYS_MAX: usize = 4_096;
-const HABIT_BYTES_MAX: usize = 256;
-
 #[derive(Debug)]
 pub(crate) struct ArrayColumn {
     element: Column,
@@ -128,51 +88,17 @@ pub(crate) struct ArrayColumn {
     valid: Vec<bool>,
 }
 
-/// One column under construction.
-#[derive(Debug)]
-pub(crate) enum Column {
-    Text(TextColumn),
-    Double(DoubleColumn),
-    Boolean(BooleanColumn),
-    Date(DateColumn),
-    Timestamp(TimestampColumn),
-    Amount(AmountColumn),
-    Struct(Box<StructColumn>),
-    Array(Box<ArrayColumn>),
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct DoubleColumn(Slots<f64>);
-#[derive(Debug, Default)]
-pub(crate) struct BooleanColumn(Slots<bool>);
-#[derive(Debug, Default)]
-pub(crate) struct DateColumn(Slots<i32>);
-#[derive(Debug, Default)]
-pub(crate) struct TimestampColumn(Slots<i64>);
-#[derive(Debug, Default)]
-pub(crate) struct AmountColumn(Slots<i128>);
-
-const EXPECTS_DOUBLE: &str = "a number that a double holds without loss, or a string that is exactly such a number";
-const EXPECTS_BOOLEAN: &str = "true or false";
-const EXPECTS_DATE: &str = "a date as YYYY-MM-DD, or an RFC 3339 time at midnight UTC";
-const EXPECTS_TIMESTAMP: &str = "an RFC 3339 time, or whole milliseconds since 1970, within the years 1 to 9999";
-const EXPECTS_AMOUNT: &str = "an amount with at most 6 decimals and 32 digits before them";
-const EXPECTS_MONEY: &str = "an object with an amount and a currencyCode";
-const EXPECTS_CODE: &str = "a currencyCode that is a string";
-const EXPECTS_OBJECT: &str = "an object";
-const EXPECTS_ARRAY: &str = "an array";
-
 impl Column {
     pub(crate) fn new(column_type: &ColumnType) -> Self {
         match column_type {
             ColumnType::String => Self::text(TextRule::Any),
             ColumnType::Json => Self::text(TextRule::Json),
-            ColumnType::Double => Self::Double(DoubleColumn::default()),
-            ColumnType::Boolean => Self::Boolean(BooleanColumn::default()),
-            ColumnType::Date => Self::Date(DateColumn::default()),
-            ColumnType::Timestamp => Self::Timestamp(TimestampColumn::default()),
+            ColumnType::Double => Self::Double(Slots::default()),
+            ColumnType::Boolean => Self::Boolean(Slots::default()),
+            ColumnType::Date => Self::Date(Slots::default()),
+            ColumnType::Timestamp => Self::Timestamp(Slots::default()),
             ColumnType::Money => {
-                let amount = ("amount", "amount", Self::Amount(AmountColumn::default()));
+                let amount = ("amount", "amount", Self::Amount(Slots::default()));
                 let code = ("currencyCode", "currency_code", Self::text(TextRule::StringOnly));
                 Self::Struct(Box::new(StructColumn::new([amount, code].into_iter(), true)))
             }
@@ -192,10 +118,10 @@ impl Column {
 
     /// Casts a value that was found in `line` and appends it.
     #[inline]
-    fn append(&mut self, slot: Slot, line: &[u8]) -> Result<(), Misfit> {
+    pub(crate) fn append(&mut self, slot: Slot, line: &[u8]) -> Result<(), Misfit> {
         match self {
             Self::Text(column) => column.append(slot, line),
-            Self::Double(DoubleColumn(slots)) => {
+            Self::Double(slots) => {
                 let read = if slot.kind == Kind::Number {
                     double(slot.text(line))
                 } else {
@@ -203,7 +129,7 @@ impl Column {
                 };
                 slots.append(slot, read, EXPECTS_DOUBLE)
             }
-            Self::Boolean(BooleanColumn(slots)) => {
+            Self::Boolean(slots) => {
                 let read = match slot.kind {
                     Kind::True => Some(true),
                     Kind::False => Some(false),
@@ -217,13 +143,13 @@ impl Column {
                 };
                 slots.append(slot, read, EXPECTS_BOOLEAN)
             }
-            Self::Date(DateColumn(slots)) => slots.append(slot, with_string(slot, line, date), EXPECTS_DATE),
-            Self::Timestamp(TimestampColumn(slots)) => {
+            Self::Date(slots) => slots.append(slot, with_string(slot, line, date), EXPECTS_DATE),
+            Self::Timestamp(slots) => {
                 let read =
                     if slot.kind == Kind::Number { millis(slot.text(line)) } else { with_string(slot, line, instant) };
                 slots.append(slot, read, EXPECTS_TIMESTAMP)
             }
-            Self::Amount(AmountColumn(slots)) => {
+            Self::Amount(slots) => {
                 let read = if slot.kind == Kind::Number {
                     amount(slot.text(line))
                 } else {
@@ -238,32 +164,32 @@ impl Column {
         }
     }
 
-    fn append_null(&mut self) {
+    pub(crate) fn append_null(&mut self) {
         match self {
             Self::Text(column) => column.push_null(),
-            Self::Double(DoubleColumn(slots)) => slots.push(None),
-            Self::Boolean(BooleanColumn(slots)) => slots.push(None),
-            Self::Date(DateColumn(slots)) => slots.push(None),
-            Self::Timestamp(TimestampColumn(slots)) => slots.push(None),
-            Self::Amount(AmountColumn(slots)) => slots.push(None),
+            Self::Double(slots) => slots.push(None),
+            Self::Boolean(slots) => slots.push(None),
+            Self::Date(slots) => slots.push(None),
+            Self::Timestamp(slots) => slots.push(None),
+            Self::Amount(slots) => slots.push(None),
             Self::Struct(column) => column.append_null(),
             Self::Array(column) => column.append_null(),
         }
     }
 
     /// Takes back everything behind the first `rows` values.
-    fn truncate(&mut self, rows: usize) {
+    pub(crate) fn truncate(&mut self, rows: usize) {
         match self {
             Self::Text(column) => {
                 column.valid.truncate(rows);
                 column.offsets.truncate(rows + 1);
                 column.bytes.truncate(end_of(&column.offsets));
             }
-            Self::Double(DoubleColumn(slots)) => slots.truncate(rows),
-            Self::Boolean(BooleanColumn(slots)) => slots.truncate(rows),
-            Self::Date(DateColumn(slots)) => slots.truncate(rows),
-            Self::Timestamp(TimestampColumn(slots)) => slots.truncate(rows),
-            Self::Amount(AmountColumn(slots)) => slots.truncate(rows),
+            Self::Double(slots) => slots.truncate(rows),
+            Self::Boolean(slots) => slots.truncate(rows),
+            Self::Date(slots) => slots.truncate(rows),
+            Self::Timestamp(slots) => slots.truncate(rows),
+            Self::Amount(slots) => slots.truncate(rows),
             Self::Struct(column) => column.truncate(rows),
             Self::Array(column) => {
                 column.valid.truncate(rows);
@@ -298,19 +224,11 @@ impl Column {
                 },
                 valid: &column.valid,
             },
-            Self::Double(DoubleColumn(slots)) => {
-                Parts::Leaf { values: Values::Double(&slots.values), valid: &slots.valid }
-            }
-            Self::Boolean(BooleanColumn(slots)) => {
-                Parts::Leaf { values: Values::Boolean(&slots.values), valid: &slots.valid }
-            }
-            Self::Date(DateColumn(slots)) => Parts::Leaf { values: Values::Date(&slots.values), valid: &slots.valid },
-            Self::Timestamp(TimestampColumn(slots)) => {
-                Parts::Leaf { values: Values::Timestamp(&slots.values), valid: &slots.valid }
-            }
-            Self::Amount(AmountColumn(slots)) => {
-                Parts::Leaf { values: Values::Amount(&slots.values), valid: &slots.valid }
-            }
+            Self::Double(slots) => Parts::Leaf { values: Values::Double(&slots.values), valid: &slots.valid },
+            Self::Boolean(slots) => Parts::Leaf { values: Values::Boolean(&slots.values), valid: &slots.valid },
+            Self::Date(slots) => Parts::Leaf { values: Values::Date(&slots.values), valid: &slots.valid },
+            Self::Timestamp(slots) => Parts::Leaf { values: Values::Timestamp(&slots.values), valid: &slots.valid },
+            Self::Amount(slots) => Parts::Leaf { values: Values::Amount(&slots.values), valid: &slots.valid },
             Self::Struct(column) => Parts::Struct { members: &column.members, valid: &column.valid },
             Self::Array(column) => {
                 Parts::Array { element: &column.element, offsets: &column.offsets, valid: &column.valid }
@@ -325,7 +243,7 @@ impl Column {
 
     /// A column that repeats one instant.
     pub(crate) fn repeat_micros<'a>(micros: i64) -> Repeat<'a> {
-        Repeat { column: Self::Timestamp(TimestampColumn::default()), value: Repeated::Micros(micros) }
+        Repeat { column: Self::Timestamp(Slots::default()), value: Repeated::Micros(micros) }
     }
 }
 
@@ -359,7 +277,7 @@ impl Repeat<'_> {
                     column.push_end();
                 }
             }
-            (Column::Timestamp(TimestampColumn(slots)), Repeated::Micros(micros)) => {
+            (Column::Timestamp(slots), Repeated::Micros(micros)) => {
                 while slots.valid.len() < rows {
                     slots.push(Some(micros));
                 }
@@ -373,56 +291,6 @@ impl Repeat<'_> {
 
 fn end_of(offsets: &[i32]) -> usize {
     offsets.last().and_then(|end| usize::try_from(*end).ok()).unwrap_or(0)
-}
-
-/// Reads a string's text, without its escapes. `None` for other values.
-#[inline]
-fn with_string<T>(slot: Slot, line: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-    match slot.kind {
-        Kind::Plain => read(slot.text(line)),
-        Kind::Escaped => {
-            let mut decoded = Vec::new();
-            unescape(slot.text(line), &mut decoded).ok()?;
-            read(&decoded)
-        }
-        Kind::Missing | Kind::Null | Kind::True | Kind::False | Kind::Number | Kind::Object | Kind::Array => None,
-    }
-}
-
-fn boolean(text: &[u8]) -> Option<bool> {
-    if text.eq_ignore_ascii_case(b"true") {
-        Some(true)
-    } else if text.eq_ignore_ascii_case(b"false") {
-        Some(false)
-    } else {
-        None
-    }
-}
-
-/// A date, or a time that is exactly midnight in UTC and says so by an offset.
-fn date(text: &[u8]) -> Option<i32> {
-    let text = std::str::from_utf8(text).ok()?;
-    if let Some(days) = parse_date(text) {
-        return Some(days);
-    }
-    let (_, clock) = text.split_at_checked(10)?;
-    let offset = clock.rfind(['Z', 'z', '+', '-'])?;
-    // Digits that the timestamp would cut off have to be zeros here.
-    let fraction = clock.get(..offset)?.split_once('.').map_or("", |(_, fraction)| fraction);
-    if fraction.bytes().any(|digit| digit != b'0') {
-        return None;
-    }
-    Timestamp::parse(text)?.midnight_days()
-}
-
-fn instant(text: &[u8]) -> Option<i64> {
-    Timestamp::parse(std::str::from_utf8(text).ok()?).map(Timestamp::micros)
-}
-
-/// An integer of milliseconds; JSON numbers with a fraction or an exponent are none.
-fn millis(literal: &[u8]) -> Option<i64> {
-    let millis: i64 = std::str::from_utf8(literal).ok()?.parse().ok()?;
-    Timestamp::from_millis(millis).map(Timestamp::micros)
 }
 
 impl TextColumn {
@@ -501,217 +369,12 @@ impl ArrayColumn {
 impl Column {
     /// Reads the next value; the members of a struct are found on the way.
     #[inline]
-    fn find(&mut self, scanner: &mut Scanner<'_>, depth: usize) -> Result<Slot, Fault> {
+    pub(crate) fn find(&mut self, scanner: &mut Scanner<'_>, depth: usize) -> Result<Slot, Fault> {
         if let Self::Struct(column) = self
             && scanner.peek() == Some(b'{')
         {
             return column.find(scanner, depth);
         }
         scanner.value(depth)
-    }
-}
-
-impl StructColumn {
-    /// Members as source key, name and column. Private keys are not taken, whoever asks.
-    fn new<'a>(members: impl Iterator<Item = (&'a str, &'a str, Column)>, money: bool) -> Self {
-        let mut by_key = HashMap::new();
-        let members = members
-            .enumerate()
-            .map(|(index, (source, name, column))| {
-                if !is_private_name(source) {
-                    by_key.insert(source.as_bytes().into(), index);
-                }
-                Member { name: name.to_owned(), column, slot: Slot::MISSING, place: 0 }
-            })
-            .collect();
-        Self { members, by_key, habit: Vec::new(), money, valid: Vec::new() }
-    }
-
-    fn fields(&self) -> Fields {
-        self.members.iter().map(|member| Field::new(&member.name, member.column.data_type(), true)).collect()
-    }
-
-    /// Reads an object, checks its grammar, and notes where each member's last value is.
-    fn find(&mut self, scanner: &mut Scanner<'_>, depth: usize) -> Result<Slot, Fault> {
-        let start = scanner.position();
-        scanner.open(b'{', depth)?;
-        for member in &mut self.members {
-            member.slot = Slot::MISSING;
-        }
-        let mut cursor = 0;
-        let mut first = true;
-        loop {
-            let target = match self.habit.get(cursor) {
-                Some(habit) if habit.first == first && scanner.take(&habit.written) => {
-                    cursor += 1;
-                    habit.target
-                }
-                _ => match self.learn(scanner, &mut cursor, first)? {
-                    Some(target) => target,
-                    None => return Ok(scanner.slot_since(Kind::Object, start)),
-                },
-            };
-            match target.and_then(|index| self.members.get_mut(index)) {
-                Some(member) => member.slot = member.column.find(scanner, depth + 1)?,
-                None => {
-                    scanner.value(depth + 1)?;
-                }
-            }
-            first = false;
-        }
-    }
-
-    /// Reads a key the long way, and keeps it as habit. `None` is the object's end, `Some(None)` a key that is not
-    /// ours.
-    #[expect(clippy::option_option, reason = "the end of an object is not a key")]
-    fn learn(
-        &mut self,
-        scanner: &mut Scanner<'_>,
-        cursor: &mut usize,
-        first: bool,
-    ) -> Result<Option<Option<usize>>, Fault> {
-        let before = scanner.position();
-        let Some(slot) = scanner.next_member(first)? else { return Ok(None) };
-        let written = scanner.since(before);
-        let (key, _) = key(slot.text(scanner.line()), slot.kind);
-        let target = self.by_key.get(key.as_ref()).copied();
-        let place = target.and_then(|index| self.members.get(index)).map(|member| member.place);
-        if let Some(place) = place
-            && self.habit.get(place).is_some_and(|habit| habit.target == target)
-        {
-            *cursor = place + 1;
-            return Ok(Some(target));
-        }
-        if *cursor < HABIT_KEYS_MAX && written.len() <= HABIT_BYTES_MAX {
-            let habit = Habit { written: written.to_vec(), first, target };
-            match self.habit.get_mut(*cursor) {
-                Some(old) => *old = habit,
-                None => self.habit.push(habit),
-            }
-            if let Some(member) = target.and_then(|index| self.members.get_mut(index)) {
-                member.place = *cursor;
-            }
-            *cursor += 1;
-        }
-        Ok(Some(target))
-    }
-
-    fn append(&mut self, slot: Slot, line: &[u8]) -> Result<(), Misfit> {
-        if slot.is_null() {
-            self.append_null();
-            return Ok(());
-        }
-        if slot.kind != Kind::Object {
-            return Err(Misfit::Value(if self.money { EXPECTS_MONEY } else { EXPECTS_OBJECT }));
-        }
-        for member in &mut self.members {
-            member.column.append(member.slot, line)?;
-        }
-        self.valid.push(true);
-        Ok(())
-    }
-
-    fn append_null(&mut self) {
-        for member in &mut self.members {
-            member.column.append_null();
-        }
-        self.valid.push(false);
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.valid.truncate(rows);
-        for member in &mut self.members {
-            member.column.truncate(rows);
-        }
-    }
-}
-
-/// Why a line is not a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RowFault {
-    Json(Fault),
-    NotObject,
-    /// The line is not UTF-8 outside the public values.
-    Encoding,
-    /// The value of the column with this index does not fit.
-    Column(usize, Misfit),
-}
-
-impl From<Fault> for RowFault {
-    fn from(fault: Fault) -> Self {
-        Self::Json(fault)
-    }
-}
-
-/// The columns of a public schema, filled row by row.
-#[derive(Debug)]
-pub(crate) struct Rows {
-    row: StructColumn,
-    rows: usize,
-    bytes: usize,
-}
-
-impl Rows {
-    pub(crate) fn new(columns: &[delivery::schema::Column]) -> Self {
-        let members = columns.iter().map(|c| (c.source.as_str(), c.name.as_str(), Column::new(&c.column_type)));
-        Self { row: StructColumn::new(members, false), rows: 0, bytes: 0 }
-    }
-
-    /// Rows since the last batch.
-    pub(crate) fn len(&self) -> usize {
-        self.rows
-    }
-
-    /// Bytes of the lines of the rows since the last batch.
-    pub(crate) fn line_bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub(crate) fn fields(&self) -> Fields {
-        self.row.fields()
-    }
-
-    /// Appends one line as a row, or leaves the columns as they were.
-    pub(crate) fn append(&mut self, line: &[u8]) -> Result<(), RowFault> {
-        let mut scanner = Scanner::new(line);
-        scanner.whitespace();
-        if scanner.peek() != Some(b'{') {
-            scanner.value(1)?;
-            scanner.finish()?;
-            return Err(RowFault::NotObject);
-        }
-        self.row.find(&mut scanner, 1)?;
-        scanner.finish()?;
-        if simdutf8::basic::from_utf8(line).is_err() {
-            let wrong = |member: &Member| simdutf8::basic::from_utf8(member.slot.text(line)).is_err();
-            return Err(match self.row.members.iter().position(wrong) {
-                Some(index) => RowFault::Column(index, Misfit::Text),
-                None => RowFault::Encoding,
-            });
-        }
-        for index in 0..self.row.members.len() {
-            let Some(member) = self.row.members.get_mut(index) else { break };
-            if let Err(misfit) = member.column.append(member.slot, line) {
-                for member in self.row.members.iter_mut().take(index + 1) {
-                    member.column.truncate(self.rows);
-                }
-                return Err(RowFault::Column(index, misfit));
-            }
-        }
-        self.rows += 1;
-        self.bytes += line.len();
-        Ok(())
-    }
-
-    /// The columns.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.row.members
-    }
-
-    /// Forgets the rows since the last batch, and keeps the room.
-    pub(crate) fn clear(&mut self) {
-        self.rows = 0;
-        self.bytes = 0;
-        self.row.truncate(0);
     }
 }

@@ -8,9 +8,10 @@ use parquet::schema::types::SchemaDescriptor;
 
 use crate::blocks::{Block, Piece};
 use crate::chunk::Scratch;
-use crate::column::{Column, Repeat, RowFault, Rows};
+use crate::column::{Column, Repeat};
 use crate::file::{ClosedFile, ParquetFile, RowGroups};
 use crate::reject::{Reason, Rejected};
+use crate::row::{RowFault, Rows};
 use crate::scan::Fault;
 use crate::stage::{FileFactory, Limits, RunColumns, StageError};
 

@@ -7,6 +7,7 @@
 
 mod blocks;
 mod bounds;
+mod cast;
 mod chunk;
 mod column;
 mod dictionary;
@@ -16,6 +17,7 @@ mod lane;
 mod levels;
 mod number;
 mod reject;
+mod row;
 mod scan;
 mod stage;
 mod statistics;

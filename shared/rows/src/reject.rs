@@ -6,7 +6,8 @@ use delivery::failure::FailureCode;
 use delivery::schema::{Column, DEPTH_MAX};
 use delivery::staged::Rejection;
 
-use crate::column::{Misfit, RowFault};
+use crate::cast::Misfit;
+use crate::row::RowFault;
 use crate::scan::Fault;
 
 /// Why one line was rejected; small, because a block can be full of them.

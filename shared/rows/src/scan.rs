@@ -416,7 +416,9 @@ mod tests {
             let found = accepts(text.as_bytes());
             prop_assert_eq!(found.is_ok(), expected.is_ok(), "{:?}: {:?} {:?}", text, found, expected);
             if expected.is_err_and(|error| error.is_eof()) {
-                prop_assert_eq!(found, Err(Fault::End), "{:?}", text);
+                // A wrong digit in an unfinished \u escape is the end for serde_json.
+                let escape = text.rfind("\\u").is_some_and(|at| text.len() - at < 6);
+                prop_assert!(found == Err(Fault::End) || escape, "{:?}: {:?}", text, found);
             }
         }
     }

@@ -18,10 +18,10 @@ use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 
 use crate::blocks::{Block, BlockSource, Blocks};
-use crate::column::Rows;
 use crate::file::{ClosedFile, FileSink, StagedPart};
 use crate::lane::{BlockReport, Common, Lane};
 use crate::reject::write_line;
+use crate::row::Rows;
 
 /// Makes staged files.
 pub trait FileFactory: Sync {

@@ -298,7 +298,7 @@ pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
 ///
 /// Panics if a rule is broken.
 pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dyn RunStore, prefix: &str) {
-    let team = format!("{prefix}-team");
+    let team = format!("{prefix}-k-team");
     let id = |n: &str| format!("{prefix}-k-{n}");
     let ready = async || runs.ready_connectors(&team_id(&team)).await.expect("list");
     assert_eq!(connectors.connector(&connector_id(&id("1"))).await.expect("read"), None);

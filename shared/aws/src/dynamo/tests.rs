@@ -18,13 +18,15 @@ use super::*;
 
 /// An item as DynamoDB's JSON has it.
 fn as_json(item: &Item) -> Value {
-    let value = |value: &AttributeValue| match value {
-        AttributeValue::S(text) => json!({ "S": text }),
-        AttributeValue::N(number) => json!({ "N": number }),
-        AttributeValue::L(list) => {
-            json!({ "L": list.iter().map(|text| json!({ "S": text.as_s().unwrap() })).collect::<Vec<_>>() })
+    let value = |value: &AttributeValue| {
+        if let AttributeValue::S(text) = value {
+            json!({ "S": text })
+        } else if let AttributeValue::N(number) = value {
+            json!({ "N": number })
+        } else {
+            let texts = value.as_l().unwrap().iter().map(|text| json!({ "S": text.as_s().unwrap() }));
+            json!({ "L": texts.collect::<Vec<_>>() })
         }
-        other => panic!("{other:?}"),
     };
     item.iter().map(|(name, attribute)| (name.clone(), value(attribute))).collect()
 }
