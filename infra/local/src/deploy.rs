@@ -115,7 +115,7 @@ impl Deployment<'_> {
             .arg(template)
             .arg("--parameter-overrides")
             .arg(format!("Architecture={architecture}"))
-            .arg(format!("PublicEndpoint={}", self.sharing))
+            .arg(format!("PublicEndpoint={}/delta-sharing", self.sharing))
             .arg(format!("SenderAddress={SENDER}"));
         self.logged(&mut command, "deploying the stack", "deploy.log").await.map(drop)
     }

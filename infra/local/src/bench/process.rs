@@ -1,6 +1,13 @@
 //! Runs the bench's programs: each within a time, each ended with the bench.
 
-use std::{ffi::OsString, path::Path, process::Stdio, time::Duration};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{self, BufReader},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use local_stack::{
     Error, Project, Result, Tools,
@@ -9,12 +16,14 @@ use local_stack::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt},
     process::Command,
 };
 
 /// How long one program may take, in seconds.
 const SECONDS_MAX: u64 = 3600;
+
+const WARMING_BYTES: usize = 1 << 20;
 
 /// The lines of a program's errors that are shown.
 const LINES_MAX: usize = 20;
@@ -55,12 +64,17 @@ pub(super) async fn measure<T: DeserializeOwned>(
 
 /// Runs a program and decodes its last line.
 pub(super) async fn ask<T: DeserializeOwned>(command: &mut Command, what: &str) -> Result<T> {
+    let text = complete(command, what).await?;
+    decode(what, text.lines().last().unwrap_or_default())
+}
+
+/// Runs a program and returns what it printed.
+pub(super) async fn complete(command: &mut Command, what: &str) -> Result<String> {
     let said = within_time(what, output(command)).await??;
     if !said.status.success() {
         return Err(failed(what, &said.status.to_string(), &said.stderr));
     }
-    let text = String::from_utf8_lossy(&said.stdout);
-    decode(what, text.lines().last().unwrap_or_default())
+    Ok(String::from_utf8_lossy(&said.stdout).into_owned())
 }
 
 /// Runs a program whose lines say what it is at, and decodes the last one.
@@ -71,7 +85,7 @@ pub(super) async fn follow<T: DeserializeOwned>(command: &mut Command, what: &st
     let read_out = async {
         let mut last = String::new();
         if let Some(out) = out {
-            let mut lines = BufReader::new(out).lines();
+            let mut lines = tokio::io::BufReader::new(out).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 if !line.starts_with('{') {
                     stage.detail(&line);
@@ -100,9 +114,17 @@ pub(super) async fn follow<T: DeserializeOwned>(command: &mut Command, what: &st
 
 /// Reads a file from end to end, so that the next reader finds it in the page cache.
 pub(super) async fn warm(path: &Path) -> Result<()> {
-    let failed = |source| Error::File { operation: "read", path: path.to_owned(), source };
-    let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
-    tokio::io::copy(&mut file, &mut tokio::io::sink()).await.map_err(failed).map(drop)
+    let path = path.to_owned();
+    let failed = {
+        let path = path.clone();
+        |source| Error::File { operation: "read", path, source }
+    };
+    let read = move || {
+        let mut file = BufReader::with_capacity(WARMING_BYTES, File::open(path)?);
+        io::copy(&mut file, &mut io::sink()).map(drop)
+    };
+    let done = tokio::task::spawn_blocking(read).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(failed)
 }
 
 async fn within_time<T>(what: &str, work: impl Future<Output = T>) -> Result<T> {
