@@ -159,7 +159,7 @@ def read(profile, runs):
         expected[latest] = expected[table]
         shown[latest] = run["workflowName"]
     tables = {table.name: table for table in delta_sharing.SharingClient(str(profile)).list_all_tables()}
-    pandas.set_option("display.width", 110, "display.max_columns", 6, "display.max_colwidth", 24)
+    pandas.set_option("display.max_colwidth", 28)
     good = True
     for name in sorted(expected):
         table = tables[name]
@@ -171,7 +171,10 @@ def read(profile, runs):
         good = good and not private
         say(f"\n{shown[name]}: {table.share}.{table.schema}.{name}")
         say(f"  {len(frame):,} rows, {expected[name]:,} expected {'✓' if right else '✗'}   private columns: {len(private)}")
-        say("\n".join("  " + line for line in str(frame.head(3)).splitlines()))
+        columns = [*frame.columns[:4], "run_id", "run_finished_at"]
+        head = frame[columns].head(3).to_string(index=False)
+        say("\n".join("  " + line for line in head.splitlines()))
+        say(f"  … and {len(frame.columns) - len(columns)} more columns")
     if not good:
         sys.exit("what was read is not what was announced")
     return f"{profile}#{table.share}.{table.schema}.{name}"

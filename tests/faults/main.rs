@@ -70,7 +70,7 @@ impl Story {
 
     async fn kills(&self) -> usize {
         let faults = self.stack.gateway(reqwest::Method::GET, "/faults", None).await;
-        faults.as_array().unwrap().iter().map(|fault| fault["killed"].as_array().map_or(0, Vec::len)).sum()
+        faults.as_array().unwrap().iter().map(|fault| fault["killedPids"].as_array().map_or(0, Vec::len)).sum()
     }
 
     /// Every run's rows are in both tables once, by the official client's count.

@@ -110,6 +110,20 @@ fn a_task_retries_what_may_pass_and_nothing_else() {
     }
 }
 
+/// `record-outcome` reads the failed step from where its error was caught.
+#[test]
+fn a_delivery_task_is_caught_under_its_own_name() {
+    let recorded = ["RecordFailure", "FailEveryConnector"];
+    for task in tasks() {
+        if !task.machine.contains("deliver-run") || recorded.contains(&task.name.as_str()) {
+            continue;
+        }
+        for catcher in task.body["Catch"].as_array().unwrap() {
+            assert_eq!(catcher["ResultPath"], json!(format!("$.failure.{}", task.name)), "{}", task.name);
+        }
+    }
+}
+
 #[test]
 fn the_last_catcher_of_a_task_catches_all() {
     for task in tasks() {

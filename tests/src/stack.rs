@@ -228,9 +228,11 @@ impl Stack {
     pub async fn activation_links(&self, connector: &str) -> Vec<String> {
         let contact = contact_of(connector);
         let mailbox: Value = self.http.get(&self.file.mailbox).send().await.unwrap().json().await.unwrap();
-        let mails = mailbox.get("messages").unwrap_or(&mailbox).as_array().expect("the mailbox's messages");
+        // By account, and there is one.
+        let accounts = mailbox["messages"].as_object().expect("the mailbox's messages");
+        let mails = accounts.values().filter_map(Value::as_array).flatten().map(Value::to_string);
         let mut links = Vec::new();
-        for mail in mails.iter().map(Value::to_string).filter(|mail| mail.contains(&contact)) {
+        for mail in mails.filter(|mail| mail.contains(&contact)) {
             let link = mail.split("http").skip(1).find(|rest| rest.contains("/activate/")).expect("a link");
             let end = link.find(|c: char| c.is_whitespace() || "\"\\<>".contains(c)).unwrap_or(link.len());
             links.push(format!("http{}", &link[..end]));
@@ -288,7 +290,8 @@ impl Stack {
             .await
             .unwrap();
         let message = received.messages().iter().find(|m| m.body().unwrap_or_default().contains(holding))?;
-        let text = |value: &aws_sdk_sqs::types::MessageAttributeValue| value.string_value().unwrap_or_default().to_owned();
+        let text =
+            |value: &aws_sdk_sqs::types::MessageAttributeValue| value.string_value().unwrap_or_default().to_owned();
         let attributes = message.message_attributes().into_iter().flatten();
         let attributes = attributes.map(|(name, value)| (name.clone(), text(value))).collect();
         let handle = message.receipt_handle().unwrap();

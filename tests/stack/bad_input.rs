@@ -39,10 +39,12 @@ fn assert_runbook(code: &str) {
 async fn each_bad_output_fails_with_its_code_and_publishes_nothing() {
     let place = Place::new().await;
     let good = place.run();
-    let line = |text: &str| format!("{{\"name\": \"a\", \"n\": 1}}\n{text}\n{{\"name\": \"c\", \"n\": 3}}\n").into_bytes();
+    let line =
+        |text: &str| format!("{{\"name\": \"a\", \"n\": 1}}\n{text}\n{{\"name\": \"c\", \"n\": 3}}\n").into_bytes();
     let with_body = |body: Vec<u8>| Run { body, ..place.run() };
     let with_fields = |fields: Value| Run { fields, ..place.run() };
-    let private_only = json!([{"name": "_a", "dataType": "STRING"}, {"name": "b", "dataType": "STRING", "isPrivate": true}]);
+    let private_only =
+        json!([{"name": "_a", "dataType": "STRING"}, {"name": "b", "dataType": "STRING", "isPrivate": true}]);
     let by_case = json!([{"name": "Price", "dataType": "NUMBER"}, {"name": "price", "dataType": "NUMBER"}]);
     let too_wide: Vec<_> = (0..2_001).map(|n| json!({"name": format!("f{n}"), "dataType": "STRING"})).collect();
     let huge = format!("{{\"name\": \"{}\", \"n\": 2}}", "x".repeat(17 << 20));
@@ -108,8 +110,7 @@ async fn an_empty_output_of_zero_rows_is_delivered() {
     run.announce(&place.stack).await;
     let delivery = place.stack.delivered(&place.connector, &run.workflow, &run.run).await;
     assert_eq!(delivery.state, "shared", "{delivery:?}");
-    let (columns, rows) =
-        place.stack.rows(&place.profile, &place.connector, &table_name(&run.workflow, "V1")).await;
+    let (columns, rows) = place.stack.rows(&place.profile, &place.connector, &table_name(&run.workflow, "V1")).await;
     assert_eq!((columns.len(), rows.len()), (4, 0), "the table is there with its columns: {columns:?}");
 }
 
@@ -117,8 +118,7 @@ async fn an_empty_output_of_zero_rows_is_delivered() {
 async fn a_connector_may_allow_a_fraction_of_rejected_rows() {
     let place = Place::new().await;
     let lenient = unique();
-    let profile =
-        place.stack.ready_connector(&lenient, &place.team, json!({"maxRejectedFraction": 0.25})).await;
+    let profile = place.stack.ready_connector(&lenient, &place.team, json!({"maxRejectedFraction": 0.25})).await;
     let body = b"{\"name\": \"a\", \"n\": 1}\n{\"name\": \"b\", \"n\": 2}\n{\"name\": \"c\", \"n\": 3}\n{\"name\": \"d\", \"n\": true}\n";
     let run = Run { body: body.to_vec(), row_count: Some(4), ..place.run() };
     run.announce(&place.stack).await;
@@ -162,8 +162,7 @@ async fn messages_that_can_never_be_accepted_go_to_the_dead_letter_queue_with_a_
     }
     good.announce(&place.stack).await;
     for ((body, marker), code, said) in &cases {
-        let (refused, attributes) =
-            until("a message is refused", async || place.stack.refused(marker).await).await;
+        let (refused, attributes) = until("a message is refused", async || place.stack.refused(marker).await).await;
         assert_eq!(&refused, body, "the message is kept as it came");
         assert_eq!(attributes["failureCode"], *code, "{attributes:?}");
         assert!(attributes["failureReason"].contains(said), "{attributes:?}");

@@ -39,7 +39,9 @@ async fn dynamodb_lets_racers_agree() {
 async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
     let stack = Stack::of_this_test();
     let store = store(&stack);
-    sharing_contract::share_catalog_contract(&store, &store, &store, &format!("s{}", unique())).await;
+    let prefix = format!("s{}", unique());
+    sharing_contract::share_catalog_contract(&store, &store, &store, &prefix).await;
+    sharing_contract::activation_store_contract(&store, &store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

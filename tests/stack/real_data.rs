@@ -81,8 +81,7 @@ async fn real_runs_read_back_value_by_value_in_both_formats() {
     let stack = Stack::of_this_test();
     let connector = "real-data";
     let profile = stack.ready_connector(connector, "team-acme", json!({})).await;
-    let runs =
-        ["box_office-1.json", "box_office-2.json", "box_office-3.json", "jobs_by_sex-1.json"].map(real_run);
+    let runs = ["box_office-1.json", "box_office-2.json", "box_office-3.json", "jobs_by_sex-1.json"].map(real_run);
     for run in &runs {
         let key = run.message["output"]["objects"][0]["key"].as_str().unwrap();
         stack.put_output(key, std::fs::read(root().join("data/runs").join(key)).unwrap()).await;
@@ -108,7 +107,8 @@ async fn real_runs_read_back_value_by_value_in_both_formats() {
     assert_table(&stack, &profile, connector, &table_name(JOBS_BY_SEX, "V1"), &[jobs]).await;
     assert_table(&stack, &profile, connector, &table_name(JOBS_BY_SEX, "LATEST"), &[jobs]).await;
 
-    for (table, rows) in [(box_office(old), 3_201), (box_office("LATEST"), 3_201), (table_name(JOBS_BY_SEX, "V1"), 7_650)]
+    for (table, rows) in
+        [(box_office(old), 3_201), (box_office("LATEST"), 3_201), (table_name(JOBS_BY_SEX, "V1"), 7_650)]
     {
         let judged = stack.judge(connector, &table).await;
         assert_eq!((&judged["rows"], &judged["records"]), (&json!(rows), &json!(rows)), "{table}: {judged}");

@@ -62,12 +62,7 @@ async fn an_execution_says_nothing_of_the_link_or_the_contact() {
     assert!(!output.contains("activate") && !output.contains(&contact_of(&connector)), "{output}");
     let link = stack.activation_links(&connector).await.pop().unwrap();
     let code = link.rsplit('/').next().unwrap().to_owned();
-    let mut pages = stack
-        .dynamodb
-        .scan()
-        .table_name(stack.output("StateTableName"))
-        .into_paginator()
-        .send();
+    let mut pages = stack.dynamodb.scan().table_name(stack.output("StateTableName")).into_paginator().send();
     while let Some(page) = pages.next().await {
         for item in page.unwrap().items() {
             assert!(!format!("{item:?}").contains(&code), "the link's code is in the state table");
@@ -79,14 +74,19 @@ async fn an_execution_says_nothing_of_the_link_or_the_contact() {
 async fn inputs_that_are_not_allowed_are_refused_by_name() {
     let stack = Stack::of_this_test();
     let team = unique();
-    let contact = |days: Value| json!({"recipient": {"type": "token", "secureContact": "a@b.test", "tokenLifetimeDays": days}});
+    let contact =
+        |days: Value| json!({"recipient": {"type": "token", "secureContact": "a@b.test", "tokenLifetimeDays": days}});
     for (input, code, said) in [
         (set_up_input(&unique(), &team, contact(json!(366))), "CONNECTOR_INVALID", "tokenLifetimeDays"),
         (set_up_input("no/slashes", &team, json!({})), "CONNECTOR_INVALID", "connectorId"),
         (set_up_input(&unique(), &team, json!({"workflows": 7})), "CONNECTOR_INVALID", "workflows"),
         (set_up_input(&unique(), &team, json!({"maxRejectedFraction": 2})), "CONNECTOR_INVALID", "maxRejectedFraction"),
         (
-            set_up_input(&unique(), &team, json!({"recipient": {"type": "databricks", "sharingIdentifier": "aws:x:y"}})),
+            set_up_input(
+                &unique(),
+                &team,
+                json!({"recipient": {"type": "databricks", "sharingIdentifier": "aws:x:y"}}),
+            ),
             "RECIPIENT_UNSUPPORTED",
             "token",
         ),

@@ -61,13 +61,13 @@ impl Task for RecordOutcome {
                 let (run, connectors) = (delivery.run, vec![delivery.connector]);
                 Ok(OutcomeRecorded { run, connectors, state: DeliveryState::Shared, code: None })
             }
-            RecordOutcomeInput::Failed { deliveries, failure } => {
+            RecordOutcomeInput::Failed { deliveries, step, failure } => {
                 let Some(run) = deliveries.first().map(|delivery| delivery.run.clone()) else {
                     return Err(StepError::new(FailureCode::ConnectorNotFound, "the failure names no connector"));
                 };
                 let mut code = None;
                 for delivery in &deliveries {
-                    let kept = record_failed(&*self.deliveries, delivery, failure.clone(), now).await?;
+                    let kept = record_failed(&*self.deliveries, delivery, step, failure.clone(), now).await?;
                     tracing::warn!(
                         delivery.id = %delivery,
                         failure.code = %kept.code,

@@ -4,11 +4,13 @@ usage: deliveries.py STACK_JSON DELIVERIES AGE[,AGE…] CONNECTORS
 
 One team has one connector, another one CONNECTORS. A table's age is the number of its commits before the first
 counted delivery. The team with many connectors is counted at the first age only: staging does not know a table's age.
-Deliveries that are counted run one after the other, through warm functions; the others make the tables older.
+Deliveries that are counted run one after the other: most through warm functions, a few (`cold`) with every function
+started anew, as after a quiet hour. The others make the tables older.
 """
 
 import collections
 import json
+import re
 import sys
 import urllib.request
 import uuid
@@ -22,8 +24,11 @@ FIELDS = [
     {"name": "_page", "dataType": "LINK"},
 ]
 ROWS = 20
-# Deliveries at once while a table is made older.
+# Deliveries at once while a table is made older, and the last of them one by one: so each function has a process that
+# has seen the tables as they are.
 TOGETHER = 5
+WARMING = 3
+COLD_DELIVERIES = 3
 SERVICES = {"s3": "S3", "dynamodb": "DynamoDB", "states": "Step Functions", "sqs": "SQS"}
 
 
@@ -79,29 +84,49 @@ class Team:
     def age_to(self, age):
         while self.runs < age:
             say(f"{self.name}: {self.runs} of {age} commits")
-            self.deliver(min(TOGETHER, age - self.runs))
+            self.deliver(max(1, min(TOGETHER, age - WARMING - self.runs)))
 
 
-def counted(stack, team, deliveries):
+def chill(stack):
+    """Has every function start anew at its next invocation: a changed configuration does that.
+
+    The emulator looks at some properties only, and at whether they are given: so the timeout is, as it is.
+    """
+    functions = stack.client("lambda")
+    for page in functions.get_paginator("list_functions").paginate():
+        for function in page["Functions"]:
+            functions.update_function_configuration(
+                FunctionName=function["FunctionName"], Description=f"cold {uuid.uuid4()}", Timeout=function["Timeout"]
+            )
+
+
+def counted(stack, team, deliveries, cold=False):
     """Delivers one run after the other and counts each."""
     admin = stack.described["gatewayAdmin"]
     age = team.runs
-    operations, totals, transitions = collections.Counter(), [], []
+    operations, totals, transitions, processes = collections.Counter(), [], [], set()
     for index in range(deliveries):
-        say(f"{team.name}, {age} commits: delivery {index + 1} of {deliveries}")
+        say(f"{team.name}, {age} commits{', cold' if cold else ''}: delivery {index + 1} of {deliveries}")
+        if cold:
+            chill(stack)
         request("DELETE", f"{admin}/requests")
         (execution,) = team.deliver(1)
         asked = [entry for entry in json.loads(request("GET", f"{admin}/requests")) if entry["isFunction"]]
+        seen = {entry["pid"] for entry in json.loads(request("GET", f"{admin}/requests/log")) if entry["isFunction"]}
+        if cold and seen & processes:
+            sys.exit("a function was to start anew and did not")
+        processes |= seen
         total = dict.fromkeys(SERVICES.values(), 0)
         for entry in asked:
             service = SERVICES.get(entry["service"], entry["service"])
-            operations[entry["caller"], service, entry["operation"]] += entry["count"]
+            operations[binary(stack, entry["caller"]), service, entry["operation"]] += entry["count"]
             total[service] = total.get(service, 0) + entry["count"]
         totals.append(total)
-        transitions.append(state_transitions(stack, execution))
+        transitions.append(state_transitions(stack, execution, team.connectors))
     return {
         "connectors": team.connectors,
         "tableAge": age,
+        "cold": cold,
         "deliveries": deliveries,
         "operations": [
             {"function": function, "service": service, "operation": operation, "count": count}
@@ -112,10 +137,37 @@ def counted(stack, team, deliveries):
     }
 
 
-def state_transitions(stack, execution):
-    """The states that were entered. AWS also bills each retry, of which a warm delivery has none."""
+def binary(stack, function):
+    """The name of a function's binary, from the name that the deployment gave the function."""
+    logical_id = function.removeprefix(stack.described["stackName"] + "-").split("-")[0]
+    return re.sub("(?<!^)(?=[A-Z])", "-", logical_id.removesuffix("Function")).lower()
+
+
+def state_transitions(stack, execution, connectors):
+    """The states that were entered. AWS also bills each retry, of which a warm delivery has none.
+
+    The emulator's history leaves out what a Map runs, so each item's way through it is read from the definition.
+    """
     pages = stack.states.get_paginator("get_execution_history").paginate(executionArn=execution)
-    return sum(event["type"].endswith("StateEntered") for page in pages for event in page["events"])
+    events = [event for page in pages for event in page["events"] if event["type"].endswith("StateEntered")]
+    entered = [event["stateEnteredEventDetails"]["name"] for event in events]
+    arn = stack.outputs["DeliverRunArn"]
+    states = json.loads(stack.states.describe_state_machine(stateMachineArn=arn)["definition"])["States"]
+    count = len(entered)
+    for name in entered:
+        processor = states.get(name, {}).get("ItemProcessor")
+        if processor and processor["StartAt"] not in entered:
+            count += connectors * len(way(processor))
+    return count
+
+
+def way(machine):
+    """The states that an execution enters in which nothing fails."""
+    names, name = [], machine["StartAt"]
+    while name:
+        names.append(name)
+        name = machine["States"][name].get("Next")
+    return names
 
 
 def main(path, deliveries, ages, connectors):
@@ -130,6 +182,7 @@ def main(path, deliveries, ages, connectors):
     for age in ages:
         one.age_to(age)
         scenarios.append(counted(stack, one, deliveries))
+        scenarios.append(counted(stack, one, min(COLD_DELIVERIES, deliveries), cold=True))
     many.age_to(ages[0])
     scenarios.append(counted(stack, many, deliveries))
     say(json.dumps({"scenarios": scenarios}))

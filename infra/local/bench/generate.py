@@ -8,6 +8,7 @@ accent and quotation mark, a nested object, a list, and nulls. Prints how many r
 
 import concurrent.futures
 import datetime
+import json
 import os
 import random
 import sys
@@ -98,6 +99,7 @@ def main(rows, path):
                 file.write(made)
             print(f"{min(some[-1] + BLOCK_ROWS, rows):,} rows", flush=True)
     os.replace(new, path)
+    print(json.dumps({"rows": rows}))
 
 
 if __name__ == "__main__":

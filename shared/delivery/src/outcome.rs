@@ -3,7 +3,7 @@
 use crate::failure::{FailureCode, StepError};
 use crate::ids::DeliveryKey;
 use crate::ports::{DeliveryStore, PortError};
-use crate::state::{DeliveryState, Ended, Failure, Step};
+use crate::state::{Ended, Failure, Step};
 use crate::timestamp::Timestamp;
 
 /// Records a delivery as shared.
@@ -20,8 +20,8 @@ pub async fn record_shared(
     deliveries.end(delivery, &ended, now).await.map_err(classify)
 }
 
-/// Records a delivery as failed and returns the failure that is kept. A function that ended without an answer has
-/// no failure of its own: the step that the delivery was in gives the code.
+/// Records a delivery as failed in a step and returns the failure that is kept. A function that ended without an
+/// answer has no failure of its own: the step gives the code.
 ///
 /// # Errors
 ///
@@ -29,23 +29,16 @@ pub async fn record_shared(
 pub async fn record_failed(
     deliveries: &dyn DeliveryStore,
     delivery: &DeliveryKey,
+    step: Step,
     failure: Option<Failure>,
     now: Timestamp,
 ) -> Result<Failure, StepError> {
-    let failure = match failure {
-        Some(failure) => failure,
-        None => {
-            let state = deliveries.delivery(delivery).await.map_err(classify)?.map(|delivery| delivery.state);
-            let step = match state {
-                Some(DeliveryState::InProgress(step)) => step,
-                Some(DeliveryState::Accepted | DeliveryState::Shared | DeliveryState::Failed) | None => Step::Staging,
-            };
-            Failure {
-                code: step.interrupted(),
-                message: "the function ended without an answer, more often than it is tried; see its log".to_owned(),
-            }
-        }
-    };
+    let failure = failure.unwrap_or_else(|| Failure {
+        code: step.interrupted(),
+        message: "the function ended without an answer, more often than it is tried; see its log, then start \
+                  DeliverRun again"
+            .to_owned(),
+    });
     deliveries.end(delivery, &Ended::Failed(failure.clone()), now).await.map_err(classify)?;
     Ok(failure)
 }

@@ -483,19 +483,19 @@ async fn a_message_that_fails_half_way_is_accepted_when_it_comes_again() {
 }
 
 #[tokio::test]
-async fn a_step_without_an_answer_is_reported_by_where_the_delivery_was() {
+async fn a_step_without_an_answer_is_reported_by_its_own_code() {
     let world = World::new().await;
     let run = a_run("r", 10);
     world.record(&run).await;
     let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
-    use delivery::ports::DeliveryStore as _;
     for step in Step::ALL {
-        world.state.enter(std::slice::from_ref(&delivery), step, instant(0)).await.unwrap();
-        let kept = record_failed(&world.state, &delivery, None, instant(1)).await.unwrap();
+        let kept = record_failed(&world.state, &delivery, step, None, instant(1)).await.unwrap();
         assert_eq!(kept.code, step.interrupted());
+        assert_eq!(world.state_of(&run), DeliveryState::Failed);
     }
     let named = Failure { code: FailureCode::RowNotJson, message: "said".to_owned() };
-    assert_eq!(record_failed(&world.state, &delivery, Some(named.clone()), instant(1)).await.unwrap(), named);
+    let kept = record_failed(&world.state, &delivery, Step::Staging, Some(named.clone()), instant(1)).await.unwrap();
+    assert_eq!(kept, named);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
 use delivery::schema::Fingerprint;
 use delivery::staged::StagedRun;
-use delivery::state::{DeliveryState, Failure};
+use delivery::state::{DeliveryState, Failure, Step};
 use delivery::table::{Membership, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -151,6 +151,8 @@ pub enum RecordOutcomeInput {
     Failed {
         /// The deliveries that fail: one, or all of a run that could not be staged.
         deliveries: Vec<DeliveryKey>,
+        /// The step that failed.
+        step: Step,
         /// The failure; `None` if the function ended without an answer.
         failure: Option<Failure>,
     },
@@ -164,7 +166,36 @@ struct FailedForm {
     connector_id: Option<ConnectorId>,
     #[serde(with = "text::list", default)]
     connectors: Vec<ConnectorId>,
-    failure: CaughtError,
+    failure: CaughtErrors,
+}
+
+/// Errors by the state that they were caught at: each catcher's `ResultPath` is `$.failure.<state>`. One of them is
+/// there.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CaughtErrors {
+    stage_run: Option<CaughtError>,
+    publish_run: Option<CaughtError>,
+    share_tables: Option<CaughtError>,
+    prove_delivery: Option<CaughtError>,
+    promote_latest: Option<CaughtError>,
+    record_outcome: Option<CaughtError>,
+}
+
+impl CaughtErrors {
+    fn newest(self) -> Option<(Step, CaughtError)> {
+        [
+            // All is done but the record of it.
+            (Step::Promoting, self.record_outcome),
+            (Step::Promoting, self.promote_latest),
+            (Step::Proving, self.prove_delivery),
+            (Step::Sharing, self.share_tables),
+            (Step::Loading, self.publish_run),
+            (Step::Staging, self.stage_run),
+        ]
+        .into_iter()
+        .find_map(|(step, error)| Some((step, error?)))
+    }
 }
 
 /// What Step Functions puts where a catcher's `ResultPath` says.
@@ -210,7 +241,8 @@ impl<'de> Deserialize<'de> for RecordOutcomeInput {
             return Err(de::Error::missing_field("connectorId"));
         }
         let deliveries = connectors.into_iter().map(|connector| DeliveryKey { connector, run: run.clone() }).collect();
-        Ok(Self::Failed { deliveries, failure: failed.failure.failure() })
+        let (step, error) = failed.failure.newest().ok_or_else(|| de::Error::missing_field("failure"))?;
+        Ok(Self::Failed { deliveries, step, failure: error.failure() })
     }
 }
 

@@ -35,7 +35,10 @@ fn a_delivery_that_went_well_is_recorded_as_it_was_published() {
 #[test]
 fn a_run_that_could_not_be_staged_fails_all_its_deliveries_with_the_functions_code() {
     let text = include_str!("../fixtures/steps/record-outcome-input-staging-failed.json");
-    let RecordOutcomeInput::Failed { deliveries, failure } = serde_json::from_str(text).unwrap() else { panic!() };
+    let RecordOutcomeInput::Failed { deliveries, step, failure } = serde_json::from_str(text).unwrap() else {
+        panic!()
+    };
+    assert_eq!(step, Step::Staging);
     let ids: Vec<_> = deliveries.iter().map(ToString::to_string).collect();
     assert_eq!(ids, ["acme-token/w-1/r-1", "acme-lake/w-1/r-1"]);
     let message = "line 17, column score: not a number".to_owned();
@@ -45,8 +48,10 @@ fn a_run_that_could_not_be_staged_fails_all_its_deliveries_with_the_functions_co
 #[test]
 fn a_function_that_ended_without_an_answer_gives_no_failure() {
     let text = include_str!("../fixtures/steps/record-outcome-input-publish-failed.json");
-    let RecordOutcomeInput::Failed { deliveries, failure } = serde_json::from_str(text).unwrap() else { panic!() };
-    assert_eq!(deliveries.len(), 1);
+    let RecordOutcomeInput::Failed { deliveries, step, failure } = serde_json::from_str(text).unwrap() else {
+        panic!()
+    };
+    assert_eq!((deliveries.len(), step), (1, Step::Loading));
     assert_eq!(failure, None);
     for cause in
         ["", "NO_SUCH_CODE: text", r#"{"errorType":"Sandbox.Timedout","errorMessage":"RequestId: 1 Error: late"}"#]

@@ -65,11 +65,7 @@ impl TableLog for ObjectStoreTableLog {
         let bytes = actions::encode(commit, &table_id(&table_path(connector, table)), creates)
             .map_err(|error| PortError::new(PortErrorKind::InvalidData, "write a commit", error))?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self
-            .store
-            .put_opts(&log_entry(connector, table, table_version), PutPayload::from(bytes), options)
-            .await
-        {
+        match self.store.put_opts(&log_entry(connector, table, table_version), PutPayload::from(bytes), options).await {
             Ok(_) => Ok(WriteOutcome::Written),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 Ok(WriteOutcome::Taken)

@@ -68,10 +68,8 @@ pub struct InvalidSchema;
 pub fn describe(schema_string: &str) -> Result<Described, InvalidSchema> {
     let schema: Value = serde_json::from_str(schema_string).map_err(|_| InvalidSchema)?;
     let mut names = Vec::new();
-    let columns = fields_of(&schema)?
-        .iter()
-        .map(|field| describe_field(field, " ", &mut names))
-        .collect::<Result<_, _>>()?;
+    let columns =
+        fields_of(&schema)?.iter().map(|field| describe_field(field, " ", &mut names)).collect::<Result<_, _>>()?;
     Ok(Described { columns, names })
 }
 
@@ -126,11 +124,8 @@ mod tests {
 
     #[test]
     fn a_schema_reads_back_as_it_was_written() {
-        let member = |name: &str, column_type| StructField {
-            source: name.to_owned(),
-            name: name.to_owned(),
-            column_type,
-        };
+        let member =
+            |name: &str, column_type| StructField { source: name.to_owned(), name: name.to_owned(), column_type };
         let schema = PublicSchema::from_columns(vec![
             column("title", ColumnType::String),
             column("extra", ColumnType::Json),

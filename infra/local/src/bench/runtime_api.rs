@@ -152,10 +152,7 @@ async fn serve(listener: TcpListener, api: Api) {
     }
 }
 
-async fn handle(
-    api: Api,
-    request: Request<Incoming>,
-) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
+async fn handle(api: Api, request: Request<Incoming>) -> std::result::Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().strip_prefix(VERSION).unwrap_or_default().to_owned();
     if request.method() == Method::GET && path == "/invocation/next" {
         // Whoever listens no longer has seen enough.

@@ -29,7 +29,10 @@ const SETTINGS: [(&str, &str); 7] = [
     ("TABLES_BUCKET", "spillway-tablesbucket-abcdefghijkl"),
     ("RUN_OUTPUT_BUCKET", "spillway-runoutputbucket-abcdefghijkl"),
     ("DELIVER_RUN_ARN", "arn:aws:states:us-east-1:123456789012:stateMachine:DeliverRun-abcdefghijkl"),
-    ("REFUSED_MESSAGES_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/spillway-RunCompletedDeadLetterQueue"),
+    (
+        "REFUSED_MESSAGES_QUEUE_URL",
+        "https://sqs.us-east-1.amazonaws.com/123456789012/spillway-RunCompletedDeadLetterQueue",
+    ),
     ("SHARING_ENDPOINT", "https://abcdefghijklmnopqrstuvwxyz.lambda-url.us-east-1.on.aws/delta-sharing"),
     ("SENDER_ADDRESS", "spillway@vendor.test"),
 ];

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A table; the first column stands left, the others right.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -23,8 +23,8 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).max().unwrap_or(0)).collect();
+        let width = |column: usize| self.rows.iter().filter_map(|row| Some(row.get(column)?.chars().count())).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         for row in &self.rows {
             let mut line = String::from(" ");
             for (index, (cell, &width)) in row.iter().zip(&widths).enumerate() {
