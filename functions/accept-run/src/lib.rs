@@ -51,3 +51,47 @@ impl BatchTask for AcceptRun {
         &*self.refused
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use testkit::builders::{connector, run_key};
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    async fn function() -> (AcceptRun, Arc<InMemoryState>) {
+        use delivery::ports::ConnectorStore as _;
+        let state = Arc::new(InMemoryState::default());
+        state.put_connector(&connector("acme", "team-acme")).await.unwrap();
+        let clock = Arc::new(ManualClock::at_seconds(0));
+        let function = AcceptRun { runs: state.clone(), starter: state.clone(), refused: state.clone(), clock };
+        (function, state)
+    }
+
+    #[tokio::test]
+    async fn a_message_becomes_a_recorded_run_and_one_execution() {
+        let (function, state) = function().await;
+        let message = json!({
+            "eventType": "workflow_run_completed", "teamId": "team-acme", "workflowId": "w-1", "workflowName": "W",
+            "runId": "r-1", "state": "FINISHED", "finishedAt": "2026-09-01T06:07:30Z",
+            "schema": {"fields": [{"name": "title", "dataType": "STRING"}]},
+            "output": {"format": "jsonl", "objects": [{"key": "k"}], "rowCount": 1},
+        });
+        for _ in 0..2 {
+            function.handle(&message.to_string()).await.unwrap();
+        }
+        let key = run_key("team-acme", "w-1", "r-1");
+        assert_eq!(state.started().keys().collect::<Vec<_>>(), [&key.execution_name()]);
+        assert_eq!(state.recorded_run(&key).await.unwrap().unwrap().key, key);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_can_never_pass_is_rejected_with_its_code() {
+        let (function, state) = function().await;
+        let error = function.handle("{").await.unwrap_err();
+        assert_eq!(error.code, delivery::failure::FailureCode::MessageNotJson);
+        assert!(state.started().is_empty());
+    }
+}

@@ -49,3 +49,33 @@ impl Task for InviteRecipient {
         invite(&*self.connectors, &*self.inviter, &*self.clock, &input.connector_id).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use testkit::builders::connector;
+    use testkit::sharing::{InMemorySharing, ManualClock, RecordingMailer};
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_invitation_leaves_and_the_answer_says_nothing() {
+        let (state, sharing, mailer) = (
+            Arc::new(InMemoryState::default()),
+            Arc::new(InMemorySharing::default()),
+            Arc::new(RecordingMailer::default()),
+        );
+        state.put_connector(&connector("acme", "t")).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at_seconds(0));
+        let inviter = LinkInviter::new(sharing, mailer.clone(), "https://share.test/delta-sharing", clock.clone());
+        let function = InviteRecipient { connectors: state, inviter: Arc::new(inviter), clock };
+        for _ in 0..2 {
+            let output =
+                function.handle(serde_json::from_value(json!({"connectorId": "acme"})).unwrap()).await.unwrap();
+            assert_eq!(serde_json::to_value(output).unwrap(), serde_json::Value::Null);
+        }
+        assert!(mailer.take().unwrap().body.contains("https://share.test/activate/"));
+        assert!(mailer.take().is_none(), "one e-mail, however often it is asked for");
+    }
+}

@@ -68,3 +68,71 @@ impl Task for PromoteLatest {
         promote(ports, &input.delivery(), &input.table.label, &proven).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::ports::{Commit, DataFile, WriteOutcome};
+    use delivery::schema::{Column, ColumnType, PublicSchema};
+    use delivery::staged::StagedFile;
+    use serde_json::json;
+    use testkit::builders::{connector, connector_id, instant};
+    use testkit::lake::InMemoryLake;
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    fn input() -> Published {
+        serde_json::from_value(json!({
+            "connectorId": "acme",
+            "run": {"teamId": "t", "workflowId": "w-1", "runId": "r-1"},
+            "staged": {"fingerprint": "f", "rows": 3, "rejectedRows": 0, "bytes": 30,
+                       "finishedAt": "2026-09-01T00:07:30Z"},
+            "table": {"name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1",
+                      "membership": "unshared", "schemaDigest": "d"},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_proven_table_goes_in_and_latest_holds_its_files() {
+        let (state, lake) = (Arc::new(InMemoryState::default()), Arc::new(InMemoryLake::default()));
+        let _ = state.provision(&connector("acme", "t")).await.unwrap();
+        let (acme, source) = (connector_id("acme"), input().table.name);
+        let staged = StagedFile { key: "s".to_owned(), size_bytes: 30, rows: 3, statistics: "3 r-1".to_owned() };
+        lake.put_staged(&staged.key);
+        lake.copy_staged(&staged, &acme, &source, "r-1-00000.parquet").await.unwrap();
+        let column = Column {
+            source: "a".to_owned(),
+            name: "a".to_owned(),
+            column_type: ColumnType::String,
+            key: false,
+            description: None,
+        };
+        let file =
+            DataFile { name: "r-1-00000.parquet".to_owned(), size_bytes: 30, statistics: staged.statistics.clone() };
+        let commit = Commit {
+            schema_string: Some(lake.schema_string(&PublicSchema::from_columns(vec![column]))),
+            removes: Vec::new(),
+            adds: vec![file.clone()],
+            transactions: vec![("run/r-1".to_owned(), 1)],
+            timestamp: instant(0),
+            operation: "WRITE",
+        };
+        assert_eq!(lake.write(&acme, &source, 0, &commit).await.unwrap(), WriteOutcome::Written);
+        let function = PromoteLatest {
+            deliveries: state.clone(),
+            tables: state.clone(),
+            log: lake.clone(),
+            backend: state.clone(),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        let latest = delivery::table::TableName::latest(&input().table.label);
+        for _ in 0..2 {
+            function.handle(input()).await.unwrap();
+            assert_eq!(lake.contents(&acme, &latest, 0).await.unwrap().files, [file.clone()]);
+            assert_eq!(lake.commit_count(&acme, &latest), 1);
+        }
+        assert_eq!(state.shared_tables(&acme), [latest]);
+    }
+}

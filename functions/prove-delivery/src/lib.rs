@@ -79,3 +79,56 @@ impl Task for ProveDelivery {
         prove(ports, &delivery, &expected).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::ports::SharingBackend as _;
+    use delivery::table::TableName;
+    use serde_json::json;
+    use testkit::builders::{connector, connector_id};
+    use testkit::lake::{InMemoryLake, InMemoryShareReader};
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_probe_and_a_delivery_are_told_apart_and_what_is_not_shared_is_not_proven() {
+        let state: &'static InMemoryState = Box::leak(Box::default());
+        let lake: &'static InMemoryLake = Box::leak(Box::default());
+        let acme = connector_id("acme");
+        let _ = state.provision(&connector("acme", "t")).await.unwrap();
+        let function = ProveDelivery {
+            deliveries: Arc::new(InMemoryState::default()),
+            reader: Arc::new(InMemoryShareReader { lake, state }),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        let probe = || serde_json::from_value(json!({"probe": {"connectorId": "acme"}})).unwrap();
+        let error = function.handle(probe()).await.unwrap_err();
+        assert_eq!(error.code, delivery::failure::FailureCode::ProofRefused);
+
+        use delivery::ports::{Commit, TableLog as _};
+        let commit = Commit {
+            schema_string: Some("probe".to_owned()),
+            removes: Vec::new(),
+            adds: Vec::new(),
+            transactions: Vec::new(),
+            timestamp: testkit::builders::instant(0),
+            operation: "CREATE TABLE",
+        };
+        let _ = lake.write(&acme, &TableName::probe(), 0, &commit).await.unwrap();
+        state.add_table(&acme, &TableName::probe()).await.unwrap();
+        function.handle(probe()).await.unwrap();
+
+        let delivery = json!({
+            "connectorId": "acme",
+            "run": {"teamId": "t", "workflowId": "w-1", "runId": "r-1"},
+            "staged": {"fingerprint": "f", "rows": 3, "rejectedRows": 0, "bytes": 30,
+                       "finishedAt": "2026-09-01T00:07:30Z"},
+            "table": {"name": "SPILLWAY_PROBE", "schemaVersion": 1, "tableVersion": 0, "label": "W_1",
+                      "membership": "shared", "schemaDigest": delivery::prove::schema_digest(&["probe".to_owned()])},
+        });
+        let error = function.handle(serde_json::from_value(delivery).unwrap()).await.unwrap_err();
+        assert_eq!(error.code, delivery::failure::FailureCode::ProofRowsMismatch, "the run's rows are not there");
+    }
+}

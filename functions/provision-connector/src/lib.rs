@@ -90,3 +90,44 @@ impl Task for ProvisionConnector {
         Ok(ConnectorReport::of(&connector, connector.state))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::table::TableName;
+    use serde_json::json;
+    use testkit::builders::connector_id;
+    use testkit::lake::InMemoryLake;
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_set_up_becomes_a_connector_with_a_probe_and_then_a_ready_one_without() {
+        let state = Arc::new(InMemoryState::default());
+        let function = ProvisionConnector {
+            connectors: state.clone(),
+            runs: state.clone(),
+            backend: state.clone(),
+            log: Arc::new(InMemoryLake::default()),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        let setup = json!({
+            "connectorId": "acme", "teamId": "t", "workflows": "all",
+            "recipient": {"type": "token", "secureContact": "data@acme.test"},
+        });
+        let provision = json!({"action": "provision", "setup": setup});
+        let ready = json!({"action": "ready", "connectorId": "acme"});
+        let report = |state: &str| json!({"connectorId": "acme", "teamId": "t", "shareName": "acme", "state": state});
+        for (input, expected, shared) in [
+            (&provision, report("provisioning"), vec![TableName::probe()]),
+            (&ready, report("ready"), vec![]),
+            (&provision, report("ready"), vec![TableName::probe()]),
+            (&ready, report("ready"), vec![]),
+        ] {
+            let output = function.handle(serde_json::from_value(input.clone()).unwrap()).await.unwrap();
+            assert_eq!(serde_json::to_value(output).unwrap(), expected);
+            assert_eq!(state.shared_tables(&connector_id("acme")), shared);
+        }
+    }
+}

@@ -61,3 +61,72 @@ impl Task for PublishRun {
         Ok(LoadedTable::of(&published.table, published.table_version, schema_digest(&described.columns)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::ports::{ConnectorStore as _, RunStore as _};
+    use delivery::schema::PublicSchema;
+    use delivery::staged::{RejectedRows, StagedFile, StagedRun, staged_file_key};
+    use object_store::memory::InMemory;
+    use object_store::{ObjectStoreExt as _, PutPayload};
+    use serde_json::json;
+    use testkit::builders::{connector, connector_id, run, run_key};
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_staged_run_goes_in_and_a_loaded_table_comes_out() {
+        let (state, bucket) = (Arc::new(InMemoryState::default()), Arc::new(InMemory::new()));
+        state.put_connector(&connector("acme", "t")).await.unwrap();
+        let run = run(run_key("t", "w-1", "r-1"));
+        let _ = state.record_run(&run, &[connector_id("acme")], run.finished_at).await.unwrap();
+        let key = staged_file_key(&run.key, 0);
+        bucket.put(&key.as_str().into(), PutPayload::from_static(b"parquet")).await.unwrap();
+        let schema = PublicSchema::of(&run.fields).unwrap();
+        let fingerprint = schema.fingerprint().as_str().to_owned();
+        let staged = StagedRun {
+            run: run.key.clone(),
+            workflow_name: run.workflow_name.clone(),
+            finished_at: run.finished_at,
+            schema,
+            files: vec![StagedFile { key, size_bytes: 7, rows: 3, statistics: "{\"numRecords\":3}".to_owned() }],
+            rows: 3,
+            rejected: RejectedRows::default(),
+        };
+        let manifests = ObjectStoreManifests::new(bucket.clone());
+        manifests.put(&staged).await.unwrap();
+        let function = PublishRun {
+            manifests: Arc::new(manifests),
+            tables: state,
+            log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        let input = json!({
+            "connectorId": "acme",
+            "run": {"teamId": "t", "workflowId": "w-1", "runId": "r-1"},
+            "staged": {"fingerprint": fingerprint, "rows": 3, "rejectedRows": 0, "bytes": 7,
+                       "finishedAt": "2026-09-01T00:07:30Z"},
+        });
+        let columns =
+            ["title string", "details struct<z:double,a:array<string>>", "run_id string", "run_finished_at timestamp"];
+        let expected = json!({
+            "name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1", "membership": "unshared",
+            "schemaDigest": schema_digest(&columns.map(str::to_owned)),
+        });
+        for _ in 0..2 {
+            let output = function.handle(serde_json::from_value(input.clone()).unwrap()).await.unwrap();
+            assert_eq!(serde_json::to_value(output).unwrap(), expected);
+        }
+        let commit = "connectors/acme/WF_W_1__V1/_delta_log/00000000000000000000.json";
+        let commit = bucket.get(&commit.into()).await.unwrap().bytes().await.unwrap();
+        let actions: Vec<String> = String::from_utf8(commit.to_vec())
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|action| action.as_object().unwrap().keys().next().unwrap().clone())
+            .collect();
+        assert_eq!(actions, ["commitInfo", "protocol", "metaData", "txn", "add"]);
+    }
+}

@@ -82,3 +82,49 @@ impl Task for RecordOutcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use testkit::builders::{connector_id, delivery_key, run_key};
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_catcher_caught_is_recorded_and_reported() {
+        let state = Arc::new(InMemoryState::default());
+        let function = RecordOutcome { deliveries: state.clone(), clock: Arc::new(ManualClock::at_seconds(0)) };
+        let run = json!({"teamId": "t", "workflowId": "w-1", "runId": "r-1"});
+        let cause = json!({"errorType": "Delivery.Rejected", "errorMessage": "ROW_NOT_JSON: line 2"}).to_string();
+        for (input, code) in [
+            (
+                json!({"connectorId": "acme", "run": run, "failure": {"PublishRun": {"Error": "Delivery.Rejected", "Cause": cause}}}),
+                "ROW_NOT_JSON",
+            ),
+            (
+                json!({"connectorId": "acme", "run": run, "failure": {"ProveDelivery": {"Error": "States.Timeout", "Cause": ""}}}),
+                "PROOF_INTERRUPTED",
+            ),
+        ] {
+            let output = function.handle(serde_json::from_value(input).unwrap()).await.unwrap();
+            let expected = json!({"run": run, "connectors": ["acme"], "state": "failed", "code": code});
+            assert_eq!(serde_json::to_value(output).unwrap(), expected);
+        }
+        let delivered = json!({
+            "connectorId": "acme", "run": run,
+            "staged": {"fingerprint": "f", "rows": 3, "rejectedRows": 0, "bytes": 30,
+                       "finishedAt": "2026-09-01T00:07:30Z"},
+            "table": {"name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1",
+                      "membership": "unshared", "schemaDigest": "d"},
+        });
+        let output = function.handle(serde_json::from_value(delivered).unwrap()).await.unwrap();
+        assert_eq!(
+            serde_json::to_value(output).unwrap(),
+            json!({"run": run, "connectors": ["acme"], "state": "shared"})
+        );
+        let key = delivery_key(&connector_id("acme"), &run_key("t", "w-1", "r-1"));
+        assert_eq!(state.record(&key).unwrap().delivery.state, DeliveryState::Shared);
+    }
+}

@@ -48,3 +48,48 @@ impl Task for ShareTables {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use testkit::builders::{connector, connector_id, run_key};
+    use testkit::sharing::ManualClock;
+    use testkit::state::InMemoryState;
+
+    use super::*;
+
+    fn input() -> Published {
+        serde_json::from_value(json!({
+            "connectorId": "acme",
+            "run": {"teamId": "t", "workflowId": "w-1", "runId": "r-1"},
+            "staged": {"fingerprint": "f", "rows": 3, "rejectedRows": 0, "bytes": 30,
+                       "finishedAt": "2026-09-01T00:07:30Z"},
+            "table": {"name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1",
+                      "membership": "unshared", "schemaDigest": "d"},
+        }))
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_loaded_table_is_shared_and_a_shared_one_costs_one_call() {
+        let state = Arc::new(InMemoryState::default());
+        let _ = state.provision(&connector("acme", "t")).await.unwrap();
+        let fingerprint = input().staged.fingerprint;
+        let now = testkit::builders::instant(0);
+        let run = run_key("t", "w-1", "r-1");
+        let opened = state.open_schema_version(&connector_id("acme"), &run.workflow, &fingerprint, now).await.unwrap();
+        let function = ShareTables {
+            deliveries: state.clone(),
+            tables: state.clone(),
+            backend: state.clone(),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        function.handle(input()).await.unwrap();
+        assert_eq!(state.shared_tables(&connector_id("acme")), [opened.name]);
+        let before = state.faults.calls().len();
+        let mut known = input();
+        known.table.membership = delivery::table::Membership::Shared;
+        function.handle(known).await.unwrap();
+        assert_eq!(state.faults.calls().len() - before, 1);
+    }
+}
