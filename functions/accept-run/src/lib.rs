@@ -8,12 +8,13 @@ use aws::sfn::StepFunctionsStarter;
 use aws::sqs::DeadLetters;
 use delivery::accept::accept;
 use delivery::failure::StepError;
-use delivery::ports::{Clock, DeliveryStarter, RefusedMessages, RunStore};
+use delivery::ports::{Clock, DeliveryStarter, RefusedMessages, RunStore, TableStore};
 use lambda::{BatchTask, Environment, SettingsError, SystemClock};
 
 /// The function.
 pub struct AcceptRun {
     runs: Arc<dyn RunStore>,
+    tables: Arc<dyn TableStore>,
     starter: Arc<dyn DeliveryStarter>,
     refused: Arc<dyn RefusedMessages>,
     clock: Arc<dyn Clock>,
@@ -32,8 +33,10 @@ impl BatchTask for AcceptRun {
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
+        let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
         Ok(Self {
-            runs: Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?)),
+            runs: store.clone(),
+            tables: store,
             starter: Arc::new(StepFunctionsStarter::new(&config, environment.require("DELIVER_RUN_ARN")?)),
             refused: Arc::new(DeadLetters::new(&config, environment.require("REFUSED_MESSAGES_QUEUE_URL")?)),
             clock: Arc::new(SystemClock),
@@ -42,7 +45,7 @@ impl BatchTask for AcceptRun {
 
     async fn handle(&self, body: &str) -> Result<(), StepError> {
         let announcement = events::run_completed::parse(body.as_bytes())?;
-        let accepted = accept(&*self.runs, &*self.starter, announcement, self.clock.now()).await?;
+        let accepted = accept(&*self.runs, &*self.tables, &*self.starter, announcement, self.clock.now()).await?;
         tracing::info!(accepted = ?accepted, "message accepted");
         Ok(())
     }
@@ -66,7 +69,13 @@ mod tests {
         let state = Arc::new(InMemoryState::default());
         state.put_connector(&connector("acme", "team-acme")).await.unwrap();
         let clock = Arc::new(ManualClock::at_seconds(0));
-        let function = AcceptRun { runs: state.clone(), starter: state.clone(), refused: state.clone(), clock };
+        let function = AcceptRun {
+            runs: state.clone(),
+            tables: state.clone(),
+            starter: state.clone(),
+            refused: state.clone(),
+            clock,
+        };
         (function, state)
     }
 

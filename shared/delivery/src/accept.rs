@@ -2,8 +2,9 @@
 
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
-use crate::ports::{DeliveryStarter, PortError, PortErrorKind, Recorded, RunStore};
+use crate::ports::{DeliveryStarter, PortError, PortErrorKind, Recorded, RunStore, TableStore};
 use crate::run::Announcement;
+use crate::schema::PublicSchema;
 use crate::timestamp::Timestamp;
 
 /// The most connectors of one team: their deliveries are recorded with the run in one transaction, which holds 100
@@ -27,11 +28,15 @@ pub enum Accepted {
 /// Records a finished run with a delivery for each connector in scope, and starts its execution. Doing it twice
 /// does it once: the first record of a run says which connectors get it, and the execution's name is the run's.
 ///
+/// A schema that is new to a connector gets its number here, so that numbers follow the order in which runs are
+/// announced and not the time that each takes.
+///
 /// # Errors
 ///
 /// `ACCEPT_UNAVAILABLE`: the message goes back to the queue.
 pub async fn accept(
     runs: &dyn RunStore,
+    tables: &dyn TableStore,
     starter: &dyn DeliveryStarter,
     announcement: Announcement,
     now: Timestamp,
@@ -55,6 +60,15 @@ pub async fn accept(
     };
     if connectors.is_empty() {
         return Ok(Accepted::Unwanted);
+    }
+    // A schema that cannot be public is the staging's to refuse.
+    if let (Accepted::Started, Ok(schema)) = (&accepted, PublicSchema::of(&run.fields)) {
+        for connector in &connectors {
+            tables
+                .open_schema_version(connector, run.workflow(), &schema.fingerprint(), now)
+                .await
+                .map_err(classify)?;
+        }
     }
     starter.start(&run.key, &connectors).await.map_err(classify)?;
     Ok(accepted)

@@ -93,6 +93,14 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_add(seconds.saturating_mul(MICROS_PER_SECOND))).unwrap_or(self)
     }
 
+    /// The instant to the minute, for people: `2026-09-01 06:07 UTC`.
+    #[must_use]
+    pub fn minute_text(self) -> String {
+        let text = self.to_string();
+        let (date, time) = (text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default());
+        format!("{date} {time} UTC")
+    }
+
     /// The date, if the instant is a midnight in UTC: days since the epoch.
     #[must_use]
     pub fn midnight_days(self) -> Option<i32> {
@@ -202,6 +210,12 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(text).map(Timestamp::micros), micros, "{text}");
         }
+    }
+
+    #[test]
+    fn people_read_minutes() {
+        let instant = Timestamp::parse("2026-09-01T06:07:30.5Z").unwrap();
+        assert_eq!(instant.minute_text(), "2026-09-01 06:07 UTC");
     }
 
     proptest! {

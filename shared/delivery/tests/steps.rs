@@ -445,9 +445,12 @@ async fn messages_are_accepted_once_and_only_for_connectors_in_scope() {
     let run = a_run("r", 10);
     let announce = || Announcement::Finished(Box::new(run.clone()));
     let now = instant(0);
-    assert_eq!(accept(&world.state, &world.state, announce(), now).await.unwrap(), Accepted::Started);
+    assert_eq!(accept(&world.state, &world.state, &world.state, announce(), now).await.unwrap(), Accepted::Started);
     for _ in 0..3 {
-        assert_eq!(accept(&world.state, &world.state, announce(), now).await.unwrap(), Accepted::Duplicate);
+        assert_eq!(
+            accept(&world.state, &world.state, &world.state, announce(), now).await.unwrap(),
+            Accepted::Duplicate
+        );
     }
     let started = world.state.started();
     assert_eq!(started.len(), 1);
@@ -455,12 +458,32 @@ async fn messages_are_accepted_once_and_only_for_connectors_in_scope() {
     assert_eq!(connectors, &[connector_id(CONNECTOR)]);
 
     let unfinished = Announcement::NotFinished { state: "FAILED".to_owned() };
-    assert_eq!(accept(&world.state, &world.state, unfinished, now).await.unwrap(), Accepted::NotFinished);
+    assert_eq!(accept(&world.state, &world.state, &world.state, unfinished, now).await.unwrap(), Accepted::NotFinished);
     let stranger = Run { key: run_key("stranger", "w", "r"), ..run.clone() };
     let announced = Announcement::Finished(Box::new(stranger.clone()));
-    assert_eq!(accept(&world.state, &world.state, announced, now).await.unwrap(), Accepted::Unwanted);
+    assert_eq!(accept(&world.state, &world.state, &world.state, announced, now).await.unwrap(), Accepted::Unwanted);
     assert!(world.state.recorded_run(&stranger.key).await.unwrap().is_some(), "recorded all the same");
     assert_eq!(world.state.started().len(), 1);
+}
+
+#[tokio::test]
+async fn schema_versions_are_numbered_in_the_order_of_the_announcements() {
+    let world = World::new().await;
+    let (old, new) = (a_run("r1", 10), with_fields(a_run("r2", 20), vec![field("other", "NUMBER")]));
+    for run in [&old, &new] {
+        let announced = Announcement::Finished(Box::new(run.clone()));
+        assert_eq!(
+            accept(&world.state, &world.state, &world.state, announced, instant(0)).await.unwrap(),
+            Accepted::Started
+        );
+    }
+    // The later run is through first.
+    for run in [&new, &old] {
+        world.deliver(run).await.unwrap();
+    }
+    assert_eq!(world.files(&version(1)).await, ["r1-00000.parquet"]);
+    assert_eq!(world.files(&version(2)).await, ["r2-00000.parquet"]);
+    assert_eq!(world.files(&latest()).await, ["r2-00000.parquet"]);
 }
 
 #[tokio::test]
@@ -471,13 +494,13 @@ async fn a_message_that_fails_half_way_is_accepted_when_it_comes_again() {
         let before = world.state.faults.calls().len();
         world.state.faults.fail_call(before + number, PortErrorKind::Unavailable, Strikes::After);
         let announce = || Announcement::Finished(Box::new(run.clone()));
-        let first = accept(&world.state, &world.state, announce(), instant(0)).await;
+        let first = accept(&world.state, &world.state, &world.state, announce(), instant(0)).await;
         let Err(error) = first else {
             assert!(number > 1, "the story has several calls");
             return;
         };
         assert_eq!(error.code, FailureCode::AcceptUnavailable);
-        let _ = accept(&world.state, &world.state, announce(), instant(0)).await.unwrap();
+        let _ = accept(&world.state, &world.state, &world.state, announce(), instant(0)).await.unwrap();
         assert_eq!(world.state.started().len(), 1, "call {number}");
     }
 }

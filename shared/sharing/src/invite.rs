@@ -102,14 +102,14 @@ fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
          \n\
          {url}\n\
          \n\
-         - The link works until {until} (UTC), and for one download.\n\
+         - The link works until {until}, and for one download.\n\
          - The credential is good for {days} days from the download. It reads the share, and cannot change it.\n\
          - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
          \n\
          If the link was used and it was not you, if it has expired, or if you did not expect this e-mail, contact \
          the person at your data provider who arranged the share.\n",
         share = connector.share_name(),
-        until = activation.expires_at,
+        until = activation.expires_at.minute_text(),
         days = activation.token_lifetime_days,
     )
 }

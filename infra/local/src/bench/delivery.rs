@@ -126,14 +126,12 @@ fn show(report: &Report, path: &Path) {
 /// A table with a column for each scenario, whose first rows say which.
 fn headed(report: &Report) -> Table {
     let mut table = Table::default();
-    let lines: [(&str, fn(&Scenario) -> String); 3] = [
-        ("connectors", |scenario| scenario.connectors.to_string()),
-        ("commits before", |scenario| scenario.table_age.to_string()),
-        ("functions", |scenario| if scenario.cold { "cold" } else { "warm" }.to_owned()),
-    ];
-    for (name, cell) in lines {
+    let mut row = |name: &str, cell: &dyn Fn(&Scenario) -> String| {
         table.row([name.to_owned()].into_iter().chain(report.scenarios.iter().map(cell)));
-    }
+    };
+    row("connectors", &|scenario| scenario.connectors.to_string());
+    row("commits before", &|scenario| scenario.table_age.to_string());
+    row("functions", &|scenario| if scenario.cold { "cold" } else { "warm" }.to_owned());
     table.row([]);
     table
 }

@@ -53,6 +53,7 @@ impl Message {
 pub(super) fn invitation(activation: &Activation) -> String {
     let share = escaped(activation.connector.as_str());
     let (until, days) = (activation.expires_at, activation.token_lifetime_days);
+    let minute = until.minute_text();
     let addresses = if activation.allowed_ips.is_empty() {
         String::new()
     } else {
@@ -65,7 +66,7 @@ pub(super) fn invitation(activation: &Activation) -> String {
             "<p>This page hands out the credential for a data share: a file named <code>config.share</code> that \
              lets Delta Sharing clients (pandas, Spark, Power BI and others) read the share.</p>\
              <dl><div><dt>Share</dt><dd>{share}</dd></div>\
-             <div><dt>This link works until</dt><dd><time datetime=\"{until}\">{until}</time> (UTC)</dd></div>\
+             <div><dt>This link works until</dt><dd><time datetime=\"{until}\">{minute}</time></dd></div>\
              <div><dt>The credential is good for</dt><dd>{days} days from the download</dd></div>{addresses}</dl>\
              <p><strong>It can be downloaded once.</strong> Whoever has the file can read the share: keep it as you \
              keep a password.</p>\
