@@ -1,6 +1,14 @@
 //! Kill anywhere: functions end in the middle of their work, before and after every request that they make, and every
 //! row still arrives once. A binary of its own, because a fault strikes whichever delivery comes first.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests end at the first surprise"
+)]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

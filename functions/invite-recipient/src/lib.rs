@@ -71,9 +71,8 @@ mod tests {
         let inviter = LinkInviter::new(sharing, mailer.clone(), "https://share.test/delta-sharing", clock.clone());
         let function = InviteRecipient { connectors: state, inviter: Arc::new(inviter), clock };
         for _ in 0..2 {
-            let output =
-                function.handle(serde_json::from_value(json!({"connectorId": "acme"})).unwrap()).await.unwrap();
-            assert_eq!(serde_json::to_value(output).unwrap(), serde_json::Value::Null);
+            // The output is a unit: there is nothing in it to say.
+            function.handle(serde_json::from_value(json!({"connectorId": "acme"})).unwrap()).await.unwrap();
         }
         assert!(mailer.take().unwrap().body.contains("https://share.test/activate/"));
         assert!(mailer.take().is_none(), "one e-mail, however often it is asked for");

@@ -130,7 +130,7 @@ mod tests {
         let latest = delivery::table::TableName::latest(&input().table.label);
         for _ in 0..2 {
             function.handle(input()).await.unwrap();
-            assert_eq!(lake.contents(&acme, &latest, 0).await.unwrap().files, [file.clone()]);
+            assert_eq!(lake.contents(&acme, &latest, 0).await.unwrap().files, std::slice::from_ref(&file));
             assert_eq!(lake.commit_count(&acme, &latest), 1);
         }
         assert_eq!(state.shared_tables(&acme), [latest]);

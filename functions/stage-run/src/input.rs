@@ -16,6 +16,15 @@ const CHUNK_BYTES: usize = 512 << 10;
 /// Chunks that wait for the parser: what is read ahead.
 const CHUNKS_WAITING: usize = 8;
 
+/// One object and the store that it lies in.
+#[derive(Debug, Clone)]
+pub struct StoredObject {
+    /// The store.
+    pub store: Arc<dyn ObjectStore>,
+    /// The object's path in it.
+    pub path: Path,
+}
+
 /// Objects, read one after the other.
 #[derive(Debug)]
 pub struct ObjectBlocks {
@@ -25,7 +34,7 @@ pub struct ObjectBlocks {
 impl ObjectBlocks {
     /// Begins to read. Must be called on a runtime.
     #[must_use]
-    pub fn begin(objects: Vec<(Arc<dyn ObjectStore>, Path)>) -> Self {
+    pub fn begin(objects: Vec<StoredObject>) -> Self {
         let (sender, chunks) = channel(CHUNKS_WAITING);
         tokio::spawn(async move {
             if let Err(error) = read(objects, &sender).await {
@@ -43,8 +52,8 @@ impl BlockSource for ObjectBlocks {
     }
 }
 
-async fn read(objects: Vec<(Arc<dyn ObjectStore>, Path)>, chunks: &Sender<io::Result<Chunk>>) -> io::Result<()> {
-    for (store, path) in objects {
+async fn read(objects: Vec<StoredObject>, chunks: &Sender<io::Result<Chunk>>) -> io::Result<()> {
+    for StoredObject { store, path } in objects {
         let mut stream = store.get(&path).await.map_err(io::Error::other)?.into_stream();
         let mut gathered = BytesMut::new();
         while let Some(piece) = stream.next().await {

@@ -16,7 +16,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use rows::{Limits, RunColumns, StageError};
 use tables::manifest::ObjectStoreManifests;
 
-use crate::input::ObjectBlocks;
+use crate::input::{ObjectBlocks, StoredObject};
 use crate::upload::Uploads;
 
 /// Opens the buckets that outputs lie in.
@@ -49,7 +49,7 @@ impl ObjectStoreStager {
         Self { outputs, manifests: ObjectStoreManifests::new(Arc::clone(&tables)), tables }
     }
 
-    fn objects(&self, run: &Run) -> Result<Vec<(Arc<dyn ObjectStore>, Path)>, StepError> {
+    fn objects(&self, run: &Run) -> Result<Vec<StoredObject>, StepError> {
         run.output
             .objects
             .iter()
@@ -62,7 +62,7 @@ impl ObjectStoreStager {
                         error,
                     )
                 })?;
-                Ok((store, path))
+                Ok(StoredObject { store, path })
             })
             .collect()
     }

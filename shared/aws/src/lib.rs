@@ -1,6 +1,6 @@
 //! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions and SES.
 //!
-//! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`PortError`] whose
+//! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
 //! built from. Knows no step.
 

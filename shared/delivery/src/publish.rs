@@ -19,7 +19,7 @@ use crate::table::{VersionTable, data_file_name};
 use crate::timestamp::Timestamp;
 
 /// The most versions that one attempt offers its commit as, before the state machine lets it begin again.
-const WRITES_MAX: u32 = 256;
+const WRITES_MAX: u64 = 256;
 
 /// What publishing needs of the world.
 #[derive(Clone, Copy)]
@@ -186,8 +186,7 @@ async fn commit(
         timestamp: ports.clock.now(),
         operation: "WRITE",
     };
-    let mut next = first;
-    for _ in 0..WRITES_MAX {
+    for next in first..first + WRITES_MAX {
         commit.schema_string = (next == 0).then(|| schema_string.to_owned());
         match ports.log.write(&delivery.connector, &table.name, next, &commit).await.map_err(classify)? {
             WriteOutcome::Written => return Ok(next),
@@ -205,7 +204,6 @@ async fn commit(
                 "the table in storage has another schema than the state table says; compare its log with the state table",
             ));
         }
-        next += 1;
     }
     Err(StepError::new(FailureCode::LoadConflict, "other runs were first too many times; the load begins again"))
 }

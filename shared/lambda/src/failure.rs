@@ -46,7 +46,7 @@ impl Reported {
     }
 }
 
-/// The runtime logs the `Debug` text of an error once more; [`crate::log`] leaves that line out, and this keeps it
+/// The runtime logs the `Debug` text of an error once more; `log` leaves that line out, and this keeps it
 /// empty for anybody who does not.
 impl std::fmt::Debug for Reported {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,7 +1,7 @@
 //! Snapshots of tables, for reading: what a table is at one version.
 //!
 //! Knows how actions add up to a snapshot and how a snapshot is advanced without copying its files. Finding and
-//! fetching log entries is [`reader`]'s part; the text of the actions is [`actions`]'. Writes nothing.
+//! fetching log entries is `reader`'s part; the text of the actions is `actions`'. Writes nothing.
 
 mod actions;
 mod cache;
