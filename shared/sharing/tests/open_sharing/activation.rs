@@ -54,7 +54,7 @@ async fn the_e_mail_says_what_the_link_does() {
     let mail = invited.mailer.take().unwrap();
     assert_eq!(mail.to, "data@acme.test");
     assert_eq!(mail.subject, "Activate your access to the data share acme");
-    let until = instant(NOW + 7 * DAY).to_string();
+    let until = instant(NOW + 7 * DAY).minute_text();
     for part in ["\"acme\"", "config.share", "https://sharing.test/activate/", &until, "365 days", "contact"] {
         assert!(mail.body.contains(part), "{part}: {}", mail.body);
     }
@@ -78,7 +78,7 @@ async fn opening_the_page_uses_nothing_up() {
         assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
     }
     let page = invited.send("GET", &link).await.text();
-    let until = instant(NOW + 7 * DAY).to_string();
+    let until = instant(NOW + 7 * DAY).minute_text();
     for part in ["acme", &until, "30 days", "198.51.100.0/24", "<button", "method=\"post\"", "lang=\"en\""] {
         assert!(page.contains(part), "{part}: {page}");
     }
