@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_may_pass_later_goes_back_to_the_queue() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         let task = Accept::default();
         let bodies = ["fine", "late", "bad", "panic", "refused, dead-letter queue away", "fine"];
         let answer = handle_batch(&task, batch(&bodies)).await;
@@ -178,7 +178,7 @@ mod tests {
         ]});
         assert_eq!(serde_json::to_value(answer).unwrap(), expected);
         assert_eq!(*task.refused.lock().unwrap(), [("bad".to_owned(), FailureCode::MessageInvalid)]);
-        let lines = lines.lock().unwrap();
+        let lines = captured.take();
         let errors: Vec<_> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
         let ids: Vec<_> = errors.iter().map(|line| line["sqs.message_id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["m-late", "m-bad", "m-refused, dead-letter queue away"]);
@@ -186,6 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_without_an_id_makes_the_whole_batch_come_again() {
+        let _captured = capture();
         let batch = serde_json::from_value(json!({"Records": [{"body": "late"}]})).unwrap();
         let answer = handle_batch(&Accept::default(), batch).await;
         assert_eq!(serde_json::to_value(answer).unwrap(), json!({"batchItemFailures": [{"itemIdentifier": ""}]}));

@@ -130,7 +130,8 @@ impl Visit for Fields {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use std::sync::{Arc, Mutex};
+    use std::cell::RefCell;
+    use std::sync::OnceLock;
 
     use delivery::timestamp::Timestamp;
 
@@ -144,13 +145,32 @@ pub(crate) mod testing {
         }
     }
 
-    /// The lines that are logged on this thread until the guard is dropped.
-    pub(crate) fn capture() -> (Arc<Mutex<Vec<Value>>>, tracing::subscriber::DefaultGuard) {
-        let lines: Arc<Mutex<Vec<Value>>> = Arc::default();
-        let sink = Arc::clone(&lines);
-        let write = move |line: &[u8]| sink.lock().unwrap().push(serde_json::from_slice(line).unwrap());
-        let guard = tracing::subscriber::set_default(Registry::default().with(Lines { clock: Stopped, write }));
-        (lines, guard)
+    thread_local! {
+        static LINES: RefCell<Vec<Value>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// What is logged on the thread of one test.
+    pub(crate) struct Captured;
+
+    impl Captured {
+        /// The lines so far, and none of them a second time.
+        pub(crate) fn take(&self) -> Vec<Value> {
+            LINES.take()
+        }
+    }
+
+    /// Captures what this thread logs from here on. One subscriber serves all threads for good: with one per test,
+    /// tracing may remember from a test that captures nothing that nobody wants an event.
+    pub(crate) fn capture() -> Captured {
+        static STARTED: OnceLock<()> = OnceLock::new();
+        STARTED.get_or_init(|| {
+            let write = |line: &[u8]| LINES.with_borrow_mut(|lines| lines.push(serde_json::from_slice(line).unwrap()));
+            let subscriber = Registry::default().with(Lines { clock: Stopped, write });
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+            tracing::callsite::rebuild_interest_cache();
+        });
+        LINES.take();
+        Captured
     }
 }
 
@@ -162,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_line_holds_the_fields_of_the_event_and_of_its_spans() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         let outer = tracing::info_span!("outer", step = "StageRun", connector.id = tracing::field::Empty);
         outer.record("connector.id", "acme-token");
         outer.in_scope(|| tracing::info_span!("inner", run.id = "r-1").in_scope(|| tracing::warn!(rows = 3, "slow")));
@@ -170,17 +190,17 @@ mod tests {
             "timestamp": "2026-09-01T06:07:30Z", "level": "WARN", "message": "slow", "rows": 3,
             "run.id": "r-1", "step": "StageRun", "connector.id": "acme-token",
         });
-        assert_eq!(*lines.lock().unwrap(), [expected]);
+        assert_eq!(captured.take(), [expected]);
     }
 
     #[test]
     fn chatter_and_the_runtimes_repetition_are_left_out() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         tracing::debug!("too fine");
         tracing::info!(target: "aws_config::profile", "chatter");
         tracing::error!(target: "lambda_runtime::layers::panic", "Reported");
         tracing::warn!(target: "aws_config::profile", "worth a line");
-        let messages: Vec<_> = lines.lock().unwrap().iter().map(|line| line["message"].clone()).collect();
+        let messages: Vec<_> = captured.take().iter().map(|line| line["message"].clone()).collect();
         assert_eq!(messages, ["worth a line"]);
     }
 }

@@ -180,9 +180,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_output_is_encoded_and_its_line_says_what_it_is_about() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         assert_eq!(invoke(&Publish, payload(2)).await, Ok(json!({"connectorId": "acme-token"})));
-        let lines = lines.lock().unwrap();
+        let lines = captured.take();
         assert_eq!(lines.len(), 1);
         for (field, value) in [
             ("step", "PublishRun"),
@@ -198,11 +198,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_one_line_with_its_code() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         let diagnostic = Diagnostic::from(invoke(&Publish, payload(0)).await.unwrap_err());
         assert_eq!(diagnostic.error_type, "Delivery.Conflict");
         assert_eq!(diagnostic.error_message, "LOAD_CONFLICT: others were first; nothing to do");
-        let lines = lines.lock().unwrap();
+        let lines = captured.take();
         assert_eq!(lines.len(), 1);
         assert_eq!(lines[0]["failure.code"], "LOAD_CONFLICT");
         assert_eq!(lines[0]["failure.phase"], "load");
@@ -212,18 +212,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_input_that_cannot_be_decoded_is_a_defect_that_quotes_nothing() {
-        let (lines, _guard) = capture();
+        let captured = capture();
         let mut input = payload(2);
         input["staged"]["rows"] = json!("secret");
         let diagnostic = Diagnostic::from(invoke(&Publish, input).await.unwrap_err());
         assert_eq!(diagnostic.error_type, "Delivery.Defect");
         let expected = "the input is not what PublishRun takes: a property has the wrong type or value";
         assert_eq!(diagnostic.error_message, expected);
-        assert_eq!(lines.lock().unwrap().len(), 1);
+        assert_eq!(captured.take().len(), 1);
     }
 
     #[tokio::test]
     async fn a_panic_is_a_defect_and_its_text_stays_inside() {
+        let _captured = capture();
         let diagnostic = Diagnostic::from(invoke(&Publish, payload(1)).await.unwrap_err());
         assert_eq!(diagnostic.error_type, "Delivery.Defect");
         assert!(diagnostic.error_message.starts_with("PublishRun panicked"));
