@@ -1,6 +1,7 @@
 //! `StageRun`: a run's output becomes validated Parquet under the staging prefix, once.
 
 pub mod input;
+pub mod seekable;
 pub mod stager;
 pub mod upload;
 

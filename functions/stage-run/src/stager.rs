@@ -8,15 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use delivery::failure::{FailureCode, StepError};
 use delivery::ports::{PortError, PortErrorKind, RunStager};
-use delivery::run::Run;
+use delivery::run::{OutputFormat, Run};
 use delivery::schema::PublicSchema;
 use delivery::staged::{RejectedRows, StagedFile, StagedRun, rejects_key, staged_file_key};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
-use rows::{Limits, RunColumns, StageError};
+use rows::{Input, InputError, Limits, RunColumns, StageError};
 use tables::manifest::ObjectStoreManifests;
 
 use crate::input::{ObjectBlocks, StoredObject};
+use crate::seekable::SeekableObjects;
 use crate::upload::Uploads;
 
 /// Opens the buckets that outputs lie in.
@@ -68,10 +69,44 @@ impl ObjectStoreStager {
     }
 }
 
+/// An output that is being read.
+enum OpenOutput {
+    JsonLines(ObjectBlocks),
+    Json(ObjectBlocks),
+    Csv(ObjectBlocks),
+    Parquet(SeekableObjects),
+}
+
+impl OpenOutput {
+    fn begin(format: &str, objects: Vec<StoredObject>) -> Result<Self, StepError> {
+        Ok(match OutputFormat::of(format) {
+            Some(OutputFormat::JsonLines) => Self::JsonLines(ObjectBlocks::begin(objects)),
+            Some(OutputFormat::Json) => Self::Json(ObjectBlocks::begin(objects)),
+            Some(OutputFormat::Csv) => Self::Csv(ObjectBlocks::begin(objects)),
+            Some(OutputFormat::Parquet) => Self::Parquet(SeekableObjects::new(objects)),
+            None => {
+                return Err(StepError::new(
+                    FailureCode::OutputFormatUnsupported,
+                    "the output's format cannot be staged; announce a new run as jsonl, json, csv or parquet",
+                ));
+            }
+        })
+    }
+
+    fn input(&mut self) -> Input<'_> {
+        match self {
+            Self::JsonLines(blocks) => Input::JsonLines(blocks),
+            Self::Json(blocks) => Input::Json(blocks),
+            Self::Csv(blocks) => Input::Csv(blocks),
+            Self::Parquet(objects) => Input::Parquet(objects),
+        }
+    }
+}
+
 #[async_trait]
 impl RunStager for ObjectStoreStager {
     async fn stage(&self, run: &Run, schema: &PublicSchema) -> Result<StagedRun, StepError> {
-        let mut input = ObjectBlocks::begin(self.objects(run)?);
+        let mut output = OpenOutput::begin(&run.output.format, self.objects(run)?)?;
         let key = run.key.clone();
         let files = Uploads::new(Arc::clone(&self.tables), move |index| staged_file_key(&key, index));
         let lanes = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -81,7 +116,7 @@ impl RunStager for ObjectStoreStager {
             let mut rejects = Vec::new();
             let columns = RunColumns { run_id: &run_id, finished_at };
             let limits = Limits::with_lanes(lanes);
-            rows::stage(&mut input, &files, &mut rejects, &schema_of_rows, columns, &limits)
+            rows::stage(output.input(), &files, &mut rejects, &schema_of_rows, columns, &limits)
                 .map(|staged| (staged, rejects))
         })
         .await
@@ -134,13 +169,16 @@ fn classify(error: StageError) -> StepError {
         return StepError::new(code, error.to_string());
     }
     match error {
-        StageError::Read(error) => from_io(error, classify_output),
+        StageError::Input(InputError::Read(error)) => from_io(error, classify_output),
         StageError::Write(error) | StageError::Rejects(error) => from_io(error, classify_staging),
-        error @ (StageError::Truncated { .. } | StageError::Encode(_) | StageError::LaneLost) => StepError::caused(
-            FailureCode::StagingCorrupt,
-            "the rows could not be encoded; see the function's log",
-            error,
-        ),
+        error
+        @ (StageError::Truncated { .. } | StageError::Input(_) | StageError::Encode(_) | StageError::LaneLost) => {
+            StepError::caused(
+                FailureCode::StagingCorrupt,
+                "the rows could not be encoded; see the function's log",
+                error,
+            )
+        }
     }
 }
 

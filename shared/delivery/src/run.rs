@@ -55,18 +55,38 @@ pub struct OutputObject {
     pub key: String,
 }
 
-/// The output formats that can be staged.
+/// The output formats that can be staged. Each object is plain or gzip, which its first bytes tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
-    /// One JSON object a line.
+    /// `jsonl`: one JSON object a line.
     JsonLines,
+    /// `json`: an array of JSON objects, or an object whose member `data` is one.
+    Json,
+    /// `csv`: comma-separated values (RFC 4180), the first record of each object being its header.
+    Csv,
+    /// `parquet`: Parquet files.
+    Parquet,
 }
 
 impl OutputFormat {
-    /// Reads a format's name; `None` if it cannot be staged.
+    /// Every format.
+    pub const ALL: [Self; 4] = [Self::JsonLines, Self::Json, Self::Csv, Self::Parquet];
+
+    /// The format's name in announcements.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::JsonLines => "jsonl",
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+
+    /// Reads a format's name, exactly; `None` if it cannot be staged.
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
-        (name == "jsonl").then_some(Self::JsonLines)
+        Self::ALL.into_iter().find(|format| format.name() == name)
     }
 }
 

@@ -1,17 +1,23 @@
-//! Stages a local file of JSON lines as Parquet files in a local folder and prints what that took, as one JSON line:
-//! `stage_file INPUT FOLDER [LANES]`. The columns are those of the project's generator of benchmark rows.
+//! Stages a local file as Parquet files in a local folder and prints what that took, as one JSON line: `stage_file INPUT
+//! FOLDER [LANES]`. A name that ends in `.json`, `.csv` or `.parquet` is that format, and any other one JSON lines.
+//! The columns are those of the project's generator of benchmark rows.
 
 use std::error::Error;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use bytes::Bytes;
 use delivery::schema::{Field, Marking, PublicSchema, Shape};
 use delivery::timestamp::Timestamp;
-use rows::{BlockSource, Chunk, FileFactory, FileSink, Limits, RunColumns, stage};
+use rows::{
+    BlockSource, Chunk, FileFactory, FileSink, Input, InputError, Limits, RunColumns, SeekableObject, SeekableSource,
+    stage,
+};
 
 /// How much is read at once.
 const CHUNK_BYTES: u64 = 512 << 10;
@@ -23,6 +29,36 @@ impl BlockSource for LocalFile {
         let mut bytes = Vec::with_capacity(usize::try_from(CHUNK_BYTES).unwrap_or_default());
         (&self.0).take(CHUNK_BYTES).read_to_end(&mut bytes)?;
         Ok((!bytes.is_empty()).then(|| Chunk::Bytes(Bytes::from(bytes))))
+    }
+}
+
+/// A file, given out once.
+struct OneFile(Option<File>);
+
+impl SeekableSource for OneFile {
+    fn next_object(&mut self) -> Result<Option<Box<dyn SeekableObject>>, InputError> {
+        let Some(file) = self.0.take() else { return Ok(None) };
+        let size = file.metadata().map_err(InputError::Read)?.len();
+        Ok(Some(Box::new(SeekableFile { file: Mutex::new(file), size })))
+    }
+}
+
+struct SeekableFile {
+    file: Mutex<File>,
+    size: u64,
+}
+
+impl SeekableObject for SeekableFile {
+    fn size_bytes(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let mut file = self.file.lock().map_err(|_| io::Error::other("another read panicked"))?;
+        file.seek(SeekFrom::Start(range.start))?;
+        let mut bytes = Vec::new();
+        (&*file).take(range.end - range.start).read_to_end(&mut bytes)?;
+        Ok(bytes.into())
     }
 }
 
@@ -90,7 +126,7 @@ fn generated_schema() -> Result<PublicSchema, Box<dyn Error>> {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let usage = "usage: stage_file INPUT FOLDER [LANES]";
-    let input = arguments.next().ok_or(usage)?;
+    let path = PathBuf::from(arguments.next().ok_or(usage)?);
     let folder = PathBuf::from(arguments.next().ok_or(usage)?);
     let lanes: NonZeroUsize = match arguments.next() {
         Some(lanes) => lanes.parse()?,
@@ -103,9 +139,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         finished_at: Timestamp::parse("2026-09-01T06:07:30Z").ok_or("a valid time")?,
     };
     let begin = Instant::now();
-    let mut source = LocalFile(File::open(input)?);
+    let mut source = LocalFile(File::open(&path)?);
+    let mut seekable = OneFile(Some(File::open(&path)?));
+    let input = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("json") => Input::Json(&mut source),
+        Some("csv") => Input::Csv(&mut source),
+        Some("parquet") => Input::Parquet(&mut seekable),
+        _ => Input::JsonLines(&mut source),
+    };
     let mut rejects = io::stderr().lock();
-    let staged = stage(&mut source, &LocalFolder(folder), &mut rejects, &schema, run, &Limits::with_lanes(lanes))?;
+    let staged = stage(input, &LocalFolder(folder), &mut rejects, &schema, run, &Limits::with_lanes(lanes))?;
     let bytes: u64 = staged.files.iter().map(|file| file.size_bytes).sum();
     let seconds = begin.elapsed().as_secs_f64();
     writeln!(

@@ -1,30 +1,18 @@
-//! Cuts the bytes of a run's output into blocks of whole lines. Copies only the lines that lie across two chunks.
+//! Cuts the bytes of JSON lines into blocks of whole lines. Copies only the lines that lie across two chunks.
 //!
 //! Knows line ends, object borders and the row limit. Does not know JSON.
 
-use std::io;
 use std::mem;
 
 use bytes::Bytes;
 
-/// What comes next of a run's output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chunk {
-    /// More bytes of the object, of any length.
-    Bytes(Bytes),
-    /// The object ends here, and so does its last line. Optional behind the last object.
-    ObjectEnd,
-}
+use crate::input::{BYTE_ORDER_MARK, Chunk, InputError, Objects};
+use crate::texts::RowTexts;
 
-/// Where the bytes of a run's output come from: the objects one after the other.
-pub trait BlockSource {
-    /// The next chunk, or `None` at the end of the last object. Blocks until there is one. Chunks of 64 KiB to 1 MiB
-    /// serve best.
-    ///
-    /// # Errors
-    ///
-    /// Whatever reading failed with; staging ends with it.
-    fn next_block(&mut self) -> io::Result<Option<Chunk>>;
+/// Cuts a run's output into blocks of whole rows.
+pub(crate) trait BlockReader {
+    /// The next block, or `None` at the end. Blocks are never empty.
+    fn next(&mut self) -> Result<Option<Block>, InputError>;
 }
 
 /// Consecutive bytes of a block.
@@ -36,9 +24,11 @@ pub(crate) enum Piece {
     Unterminated(Bytes),
     /// A line over the row limit, which was not kept.
     TooLarge,
+    /// Rows of another format than JSON lines.
+    Rows(RowTexts),
 }
 
-/// Consecutive lines of the output.
+/// Consecutive rows of the output.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Block {
     pub(crate) pieces: Vec<Piece>,
@@ -48,11 +38,8 @@ pub(crate) struct Block {
 /// How many bytes make a block.
 const BLOCK_BYTES: usize = 1 << 20;
 
-/// The bytes that some producers put in front of UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
 pub(crate) struct Blocks<'a> {
-    source: &'a mut dyn BlockSource,
+    source: Objects<'a>,
     row_bytes_max: usize,
     /// What is left of the last chunk.
     rest: Bytes,
@@ -65,7 +52,7 @@ pub(crate) struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(crate) fn new(source: &'a mut dyn BlockSource, row_bytes_max: usize) -> Self {
+    pub(crate) fn new(source: Objects<'a>, row_bytes_max: usize) -> Self {
         Self {
             source,
             row_bytes_max,
@@ -75,26 +62,6 @@ impl<'a> Blocks<'a> {
             at_object_start: true,
             done: false,
         }
-    }
-
-    /// The next block, or `None` at the end. Blocks are never empty.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Block>> {
-        let mut block = Block::default();
-        while block.bytes < BLOCK_BYTES && !self.done {
-            if self.rest.is_empty() {
-                match self.source.next_block()? {
-                    Some(Chunk::Bytes(bytes)) => self.rest = bytes,
-                    Some(Chunk::ObjectEnd) => self.end_object(&mut block),
-                    None => {
-                        self.end_object(&mut block);
-                        self.done = true;
-                    }
-                }
-            } else {
-                self.split(&mut block);
-            }
-        }
-        Ok((!block.pieces.is_empty()).then_some(block))
     }
 
     /// Moves lines of the last chunk into the block.
@@ -171,5 +138,32 @@ impl<'a> Blocks<'a> {
             self.push(block, Piece::Unterminated(line), bytes);
         }
         self.at_object_start = true;
+    }
+}
+
+impl BlockReader for Blocks<'_> {
+    fn next(&mut self) -> Result<Option<Block>, InputError> {
+        let mut block = Block::default();
+        while block.bytes < BLOCK_BYTES && !self.done {
+            if self.rest.is_empty() {
+                match self.source.next()? {
+                    Some(Chunk::Bytes(bytes)) => self.rest = bytes,
+                    Some(Chunk::ObjectEnd) => self.end_object(&mut block),
+                    None => {
+                        self.end_object(&mut block);
+                        self.done = true;
+                    }
+                }
+            } else {
+                self.split(&mut block);
+            }
+        }
+        Ok((!block.pieces.is_empty()).then_some(block))
+    }
+}
+
+impl From<RowTexts> for Option<Block> {
+    fn from(rows: RowTexts) -> Self {
+        (!rows.is_empty()).then(|| Block { pieces: vec![Piece::Rows(rows)], bytes: 0 })
     }
 }

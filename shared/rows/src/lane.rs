@@ -32,6 +32,7 @@ pub(crate) struct Common<'a> {
 #[derive(Debug)]
 pub(crate) struct BlockReport {
     pub(crate) number: u64,
+    /// Lines of the block. Rows of other formats bring their places with them and count as none.
     pub(crate) lines: u64,
     pub(crate) rejected: u64,
     /// The first rejections, as many as the rejects file takes.
@@ -94,11 +95,11 @@ impl<'a> Lane<'a> {
         let keep_rejections = number < self.common.rejects_full_at.load(Ordering::Relaxed);
         let mut report = BlockReport { number, lines: 0, rejected: 0, rejections: Vec::new(), truncated: None };
         let limits = self.common.limits;
-        let reject = |report: &mut BlockReport, reason| {
+        let reject = |report: &mut BlockReport, line, reason| {
             report.rejected += 1;
             let full = report.rejections.len() as u64 >= limits.rejects_written_max.max(1);
             if keep_rejections && !full {
-                report.rejections.push(Rejected { line: report.lines, reason });
+                report.rejections.push(Rejected { line, reason });
             }
         };
         let too_large = Reason::TooLarge { limit_bytes: limits.row_bytes_max };
@@ -106,7 +107,8 @@ impl<'a> Lane<'a> {
             match piece {
                 Piece::TooLarge => {
                     report.lines += 1;
-                    reject(&mut report, too_large);
+                    let line = report.lines;
+                    reject(&mut report, line, too_large);
                 }
                 Piece::Lines(bytes) => {
                     let mut rest: &[u8] = bytes;
@@ -114,19 +116,33 @@ impl<'a> Lane<'a> {
                         let (line, after) = rest.split_at_checked(at).unwrap_or_default();
                         rest = after.get(1..).unwrap_or_default();
                         report.lines += 1;
+                        let number = report.lines;
                         if line.len() > limits.row_bytes_max {
-                            reject(&mut report, too_large);
+                            reject(&mut report, number, too_large);
                         } else if let Err(fault) = self.line(line)? {
-                            reject(&mut report, Reason::Row(fault));
+                            reject(&mut report, number, Reason::Row(fault));
                         }
+                    }
+                }
+                Piece::Rows(rows) => {
+                    for (place, row) in rows.iter() {
+                        let reason = match row {
+                            Ok(text) => match self.row(text)? {
+                                Ok(()) => continue,
+                                Err(fault) => Reason::Row(fault),
+                            },
+                            Err(reason) => reason,
+                        };
+                        reject(&mut report, place, reason);
                     }
                 }
                 Piece::Unterminated(line) => {
                     report.lines += 1;
+                    let number = report.lines;
                     match self.line(line)? {
                         Ok(()) => {}
-                        Err(RowFault::Json(Fault::End)) => report.truncated = Some(report.lines),
-                        Err(fault) => reject(&mut report, Reason::Row(fault)),
+                        Err(RowFault::Json(Fault::End)) => report.truncated = Some(number),
+                        Err(fault) => reject(&mut report, number, Reason::Row(fault)),
                     }
                 }
             }
@@ -134,13 +150,19 @@ impl<'a> Lane<'a> {
         Ok(report)
     }
 
-    /// Appends a line, and writes a batch when there is enough.
+    /// Appends a line, if it is not blank.
     #[inline]
     fn line(&mut self, line: &[u8]) -> Result<Result<(), RowFault>, StageError> {
         if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
             return Ok(Ok(()));
         }
-        if let Err(fault) = self.rows.append(line) {
+        self.row(line)
+    }
+
+    /// Appends a row, and writes a batch when there is enough.
+    #[inline]
+    fn row(&mut self, text: &[u8]) -> Result<Result<(), RowFault>, StageError> {
+        if let Err(fault) = self.rows.append(text) {
             return Ok(Err(fault));
         }
         if self.rows.len() >= BATCH_ROWS.min(self.common.limits.row_group_rows_max)

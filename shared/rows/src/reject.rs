@@ -11,13 +11,20 @@ use crate::row::RowFault;
 use crate::scan::Fault;
 
 /// Why one line was rejected; small, because a block can be full of them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     Row(RowFault),
-    TooLarge { limit_bytes: usize },
+    TooLarge {
+        limit_bytes: usize,
+    },
+    /// A CSV record and its header differ in length.
+    Cells {
+        found: u64,
+        expected: u64,
+    },
 }
 
-/// A rejected line, counted from the beginning of its block.
+/// A rejected row: its line in its block, or its place in the output if its format has no lines.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rejected {
     pub(crate) line: u64,
@@ -31,6 +38,9 @@ impl Rejected {
         let (code, reason) = match self.reason {
             Reason::TooLarge { limit_bytes } => {
                 (FailureCode::RowTooLarge, format!("the row is larger than {limit_bytes} bytes"))
+            }
+            Reason::Cells { found, expected } => {
+                (FailureCode::RowCellsMismatch, format!("the record has {found} cells and its header has {expected}"))
             }
             Reason::Row(RowFault::Json(Fault::Deep)) => {
                 (FailureCode::RowTooDeep, format!("the row is nested deeper than {DEPTH_MAX} levels"))

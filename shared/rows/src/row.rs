@@ -98,6 +98,8 @@ impl StructColumn {
             let target = match self.habit.get(cursor) {
                 Some(habit) if habit.first == first && scanner.take(&habit.written) => {
                     cursor += 1;
+                    // This row may have more white space behind the colon than the one that the habit is of.
+                    scanner.whitespace();
                     habit.target
                 }
                 _ => match self.learn(scanner, &mut cursor, first)? {

@@ -17,11 +17,40 @@ use delivery::timestamp::Timestamp;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::errors::ParquetError;
 
-use crate::blocks::{Block, BlockSource, Blocks};
+use crate::blocks::{Block, BlockReader, Blocks};
+use crate::csv::CsvRows;
 use crate::file::{ClosedFile, FileSink, StagedPart};
+use crate::input::{BlockSource, InputError, Objects};
+use crate::json::JsonRows;
 use crate::lane::{BlockReport, Common, Lane};
+use crate::parquet_input::{ParquetRows, SeekableSource};
 use crate::reject::write_line;
 use crate::row::Rows;
+
+/// A run's output and its format. `line` in rejections is the line on which the row begins, counted on over the
+/// objects, for [`Input::JsonLines`] and [`Input::Csv`], and the row's number from 1 for the others.
+pub enum Input<'a> {
+    /// One JSON object a line, each object plain or gzip. Lines of white space are no rows.
+    JsonLines(&'a mut dyn BlockSource),
+    /// An array of JSON objects, or an object with such an array as its member `data`; each object plain or gzip.
+    Json(&'a mut dyn BlockSource),
+    /// Comma-separated values (RFC 4180) whose first record names the columns, each object plain or gzip. Empty cells
+    /// are null but in string columns, and cells of money, structs, arrays and JSON columns are JSON texts.
+    Csv(&'a mut dyn BlockSource),
+    /// Parquet files, of which the public columns are read.
+    Parquet(&'a mut dyn SeekableSource),
+}
+
+impl std::fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::JsonLines(_) => "JsonLines",
+            Self::Json(_) => "Json",
+            Self::Csv(_) => "Csv",
+            Self::Parquet(_) => "Parquet",
+        })
+    }
+}
 
 /// Makes staged files.
 pub trait FileFactory: Sync {
@@ -47,7 +76,7 @@ pub struct RunColumns<'a> {
 pub struct Limits {
     /// Threads that parse and encode, each with a file of its own. The caller's thread reads.
     pub lanes: NonZeroUsize,
-    /// The longest row, without its line feed.
+    /// The longest row, as its format writes it, without its line feed; a Parquet row as JSON.
     pub row_bytes_max: usize,
     /// Rows of a row group.
     pub row_group_rows_max: usize,
@@ -90,15 +119,15 @@ pub struct Staged {
 /// Why nothing was staged. No sink was finished, unless finishing one of them is what failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// An object ends in the middle of a row.
+    /// An object of JSON lines ends in the middle of a row.
     #[error("the output ends in the middle of line {line}; have the producer write it again")]
     Truncated {
         /// The line, from 1.
         line: u64,
     },
-    /// The output could not be read.
-    #[error("could not read the run's output")]
-    Read(#[source] io::Error),
+    /// The output cannot be read, or not as its format.
+    #[error(transparent)]
+    Input(#[from] InputError),
     /// A staged file could not be written.
     #[error("could not write a staged file")]
     Write(#[source] io::Error),
@@ -133,7 +162,7 @@ pub fn arrow_schema(schema: &PublicSchema) -> Schema {
     Schema::new(fields.iter().map(|field| field.as_ref().clone()).chain(run).collect::<Vec<_>>())
 }
 
-/// Stages a run's output, which is JSON lines: one row a line. Lines of white space are no rows.
+/// Stages a run's output.
 ///
 /// The caller's thread reads; `limits.lanes` threads work. For the same input, schema and limits the files are the
 /// same, byte by byte.
@@ -142,10 +171,10 @@ pub fn arrow_schema(schema: &PublicSchema) -> Schema {
 ///
 /// # Errors
 ///
-/// [`StageError::Truncated`] if an object ends in the middle of a row, otherwise whatever reading, encoding or writing
-/// failed with. Rows that do not pass are no error.
+/// [`StageError::Truncated`] and [`StageError::Input`] if the output is at fault as a whole, otherwise whatever reading,
+/// encoding or writing failed with. Rows that do not pass are no error.
 pub fn stage(
-    input: &mut dyn BlockSource,
+    input: Input<'_>,
     files: &dyn FileFactory,
     rejects: &mut dyn io::Write,
     schema: &PublicSchema,
@@ -174,7 +203,14 @@ pub fn stage(
         }
         drop(reports);
         let mut collector = Collector::new(rejects, &common);
-        let read = read(input, &senders, &collected, &mut collector);
+        let (columns, row_bytes_max) = (schema.columns(), limits.row_bytes_max);
+        let mut blocks: Box<dyn BlockReader + '_> = match input {
+            Input::JsonLines(source) => Box::new(Blocks::new(Objects::new(source), row_bytes_max)),
+            Input::Json(source) => Box::new(JsonRows::new(Objects::new(source), row_bytes_max)),
+            Input::Csv(source) => Box::new(CsvRows::new(Objects::new(source), columns, row_bytes_max)),
+            Input::Parquet(source) => Box::new(ParquetRows::new(source, columns, row_bytes_max)),
+        };
+        let read = read(&mut *blocks, &senders, &collected, &mut collector);
         if read.is_err() {
             common.stopped.store(true, Ordering::Relaxed);
         }
@@ -203,14 +239,13 @@ const BLOCKS_WAITING: usize = 2;
 
 /// Deals the blocks out to the lanes in turn, so that every lane's rows are the same each time.
 fn read(
-    input: &mut dyn BlockSource,
+    blocks: &mut dyn BlockReader,
     lanes: &[SyncSender<(u64, Block)>],
     reports: &Receiver<BlockReport>,
     collector: &mut Collector<'_>,
 ) -> Result<(), StageError> {
-    let mut blocks = Blocks::new(input, collector.common.limits.row_bytes_max);
     for (number, lane) in (0..).zip(lanes.iter().cycle()) {
-        let Some(block) = blocks.next().map_err(StageError::Read)? else { break };
+        let Some(block) = blocks.next()? else { break };
         if lane.send((number, block)).is_err() {
             // The lane has failed and says why when it is joined.
             return Err(StageError::LaneLost);
@@ -283,7 +318,8 @@ impl StageError {
     pub fn code(&self) -> Option<FailureCode> {
         match self {
             Self::Truncated { .. } => Some(FailureCode::OutputTruncated),
-            Self::Read(_) | Self::Write(_) | Self::Rejects(_) | Self::Encode(_) | Self::LaneLost => None,
+            Self::Input(error) => error.code(),
+            Self::Write(_) | Self::Rejects(_) | Self::Encode(_) | Self::LaneLost => None,
         }
     }
 }

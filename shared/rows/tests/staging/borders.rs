@@ -4,7 +4,7 @@ use bytes::Bytes;
 use delivery::failure::FailureCode;
 use delivery::schema::{ColumnType, PublicSchema};
 use proptest::prelude::*;
-use rows::{Chunk, StageError};
+use rows::{Chunk, Input, InputError, StageError};
 use serde_json::{Value, json};
 
 use crate::support::{FINISHED_AT, RUN_ID, every_type, lanes, objects, schema, stage_bytes, stage_chunks};
@@ -195,10 +195,10 @@ fn a_failing_source_or_sink_ends_staging_with_its_error() {
     let schema: PublicSchema = schema(&[("text", ColumnType::String)]);
     let mut none = std::io::sink();
     let files = crate::support::Files::default();
-    let error = rows::stage(&mut Broken(0), &files, &mut none, &schema, run, &lanes(2)).unwrap_err();
-    assert!(matches!(error, StageError::Read(_)), "{error}");
+    let error = rows::stage(Input::JsonLines(&mut Broken(0)), &files, &mut none, &schema, run, &lanes(2)).unwrap_err();
+    assert!(matches!(error, StageError::Input(InputError::Read(_))), "{error}");
     let mut source = crate::support::Chunks(objects(&[b"{}\n"], 100).into_iter());
-    let error = rows::stage(&mut source, &Full, &mut none, &schema, run, &lanes(2)).unwrap_err();
+    let error = rows::stage(Input::JsonLines(&mut source), &Full, &mut none, &schema, run, &lanes(2)).unwrap_err();
     assert!(matches!(error, StageError::Write(_)), "{error}");
 }
 

@@ -1,4 +1,4 @@
-//! Staging from the outside: JSON lines in, Parquet read back with the field's own reader.
+//! Staging from the outside: every format in, Parquet read back with the field's own reader.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,7 +9,12 @@
 )]
 
 mod borders;
+mod csv;
 mod encodings;
+mod formats;
+mod gzip;
+mod json;
+mod parquet_files;
 mod policy;
 mod privacy;
 mod rejects;

@@ -177,12 +177,23 @@ fn dates_take_days_and_midnights() {
             (r#""2026-09-01T02:00:00+02:00""#, json!("2026-09-01")),
             (r#""2026-08-31T22:00:00-02:00""#, json!("2026-09-01")),
             (r#""2026-09\u002d01""#, json!("2026-09-01")),
+            (r#""2026-09-01t00:00:00z""#, json!("2026-09-01")),
+            (r#""2024-02-29""#, json!("2024-02-29")),
+            (r#""2000-02-29""#, json!("2000-02-29")),
+            (r#""9999-12-31""#, json!("9999-12-31")),
         ],
     );
     refuses(
         &date,
         &[
             r#""2026-02-29""#,
+            r#""1900-02-29""#,
+            r#""0000-01-01""#,
+            r#""10000-01-01""#,
+            r#""2026-13-01""#,
+            r#""2026-00-01""#,
+            r#""2026-09-31""#,
+            r#""2026-08-31T24:00:00Z""#,
             r#""01.09.2026""#,
             r#""2026-9-1""#,
             r#""2026-09-01 ""#,
@@ -210,6 +221,12 @@ fn timestamps_take_rfc_3339_and_epoch_milliseconds() {
             (r#""2026-09-01T06:07:30""#, json!("2026-09-01T06:07:30Z")),
             (r#""2026-09-01T06:07:30.123456789Z""#, json!("2026-09-01T06:07:30.123456Z")),
             (r#""1969-12-31T23:59:59.999Z""#, json!("1969-12-31T23:59:59.999000Z")),
+            (r#""2026-09-01t06:07:30z""#, json!("2026-09-01T06:07:30Z")),
+            (r#""0001-01-01T00:00:00Z""#, json!("0001-01-01T00:00:00Z")),
+            (r#""9999-12-31T23:59:59.9999999Z""#, json!("9999-12-31T23:59:59.999999Z")),
+            (r#""2024-02-29T23:59:59-23:59""#, json!("2024-03-01T23:58:59Z")),
+            ("-0", json!("1970-01-01T00:00:00Z")),
+            ("-62135596800000", json!("0001-01-01T00:00:00Z")),
             ("1788242850123", json!("2026-09-01T06:07:30.123000Z")),
             ("-1", json!("1969-12-31T23:59:59.999000Z")),
         ],
@@ -225,6 +242,16 @@ fn timestamps_take_rfc_3339_and_epoch_milliseconds() {
             "9223372036854775807",
             "99999999999999999999",
             r#""2026-09-01T25:00:00Z""#,
+            r#""2026-09-01T24:00:00Z""#,
+            r#""2026-12-31T23:59:60Z""#,
+            r#""2026-09-01T06:07:30+24:00""#,
+            r#""2026-09-01T06:07:30+0200""#,
+            r#""2026-09-01T06:07""#,
+            r#""0000-12-31T23:59:59Z""#,
+            r#""0001-01-01T00:00:00+00:01""#,
+            r#""9999-12-31T23:59:59-00:01""#,
+            "-62135596800001",
+            "253402300800000",
             r#""""#,
             "true",
             "{}",
@@ -332,6 +359,62 @@ fn the_last_of_duplicate_keys_wins_and_keys_may_be_escaped() {
     assert_eq!(found, expected);
 }
 
+#[test]
+fn white_space_may_be_another_in_every_row() {
+    let member = ColumnType::Struct(vec![member("x", ColumnType::Double), member("y", ColumnType::String)]);
+    let columns = schema(&[("a", ColumnType::Double), ("b", ColumnType::Array(Box::new(member)))]);
+    let spaces = ["", " ", "\t ", "", "  ", "\t"];
+    let line = |row: usize| {
+        let at = |place: usize| spaces.get((row * (place + 1) + place) % spaces.len()).copied().unwrap_or_default();
+        let inner = format!(
+            "{{{}\"x\"{}:{}{row}{},{}\"y\"{}:{}\"t\"{}}}",
+            at(1),
+            at(2),
+            at(3),
+            at(4),
+            at(5),
+            at(6),
+            at(7),
+            at(8)
+        );
+        format!(
+            "{{{}\"a\"{}:{}1{},{}\"b\"{}:{}[{}{inner}{},{inner}]{}}}\n",
+            at(0),
+            at(9),
+            at(10),
+            at(11),
+            at(12),
+            at(13),
+            at(14),
+            at(15),
+            at(16),
+            at(17)
+        )
+    };
+    let lines: String = (0..60).map(line).collect();
+    let outcome = stage_bytes(lines.as_bytes(), &columns).unwrap();
+    assert_eq!(outcome.rejected(), []);
+    for (number, row) in (0_u32..).zip(outcome.rows()) {
+        let element = json!({"x": bits(f64::from(number)), "y": "t"});
+        assert_eq!((&row["a"], &row["b"]), (&bits(1.0), &json!([element, element])), "row {number}");
+    }
+}
+
+#[test]
+fn rows_may_be_spaced_differently_from_one_another() {
+    let columns = schema(&[("a", ColumnType::Double), ("b", ColumnType::Double)]);
+    let lines = concat!(
+        "{\"a\":1,\"b\":2}\n",
+        "{\"a\": 1,\"b\":\t2}\n",
+        " { \"a\" :  1 , \"b\" :\r 2 } \r\n",
+        "{\"a\":1,\"b\":2}\n",
+        "{\"a\":   1,  \"b\":2}\n",
+    );
+    let outcome = stage_bytes(lines.as_bytes(), &columns).unwrap();
+    assert_eq!(outcome.staged.rejected, 0, "{:?}", outcome.rejects);
+    assert!(outcome.rows().iter().all(|row| (&row["a"], &row["b"]) == (&bits(1.0), &bits(2.0))));
+}
+
 /// What a value of a type looks like as JSON text, and as it is read back.
 fn accepted() -> impl Strategy<Value = (ColumnType, String, Value)> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap();
@@ -394,4 +477,79 @@ proptest! {
             }
         }
     }
+}
+
+/// A struct in an array in a struct, with every kind of value.
+fn nested() -> ColumnType {
+    let item = ColumnType::Struct(vec![
+        member("text", ColumnType::String),
+        member("any", ColumnType::Json),
+        member("number", ColumnType::Double),
+        member("flag", ColumnType::Boolean),
+        member("day", ColumnType::Date),
+        member("at", ColumnType::Timestamp),
+        member("price", ColumnType::Money),
+        member("parts", ColumnType::Array(Box::new(ColumnType::Struct(vec![member("price", ColumnType::Money)])))),
+    ]);
+    ColumnType::Struct(vec![member("items", ColumnType::Array(Box::new(item)))])
+}
+
+#[test]
+fn nested_values_follow_the_same_table() {
+    let one = |item: &str| format!(r#"{{"items":[{item}]}}"#);
+    let empty = json!({
+        "text": null, "any": null, "number": null, "flag": null, "day": null, "at": null, "price": null, "parts": null,
+    });
+    let with = |key: &str, value: Value| {
+        let mut item = empty.clone();
+        item[key] = value;
+        Ok(json!({"items": [item]}))
+    };
+    for (item, expected) in [
+        ("{}", Ok(json!({"items": [empty.clone()]}))),
+        ("null", Ok(json!({"items": [null]}))),
+        (r#"{"unknown":{"text":"x"},"_text":"x","\u005fp":[{}]}"#, Ok(json!({"items": [empty.clone()]}))),
+        (r#"{"text":{"_p":1,"a":[{"_q":2}]}}"#, with("text", json!(r#"{"a":[{}]}"#))),
+        (r#"{"text":1.50}"#, with("text", json!("1.50"))),
+        (r#"{"any":{"_p":1,"a":1,"a":{"_r":0}}}"#, with("any", json!(r#"{"a":{}}"#))),
+        (r#"{"number":"1e2"}"#, with("number", bits(100.0))),
+        (r#"{"number":"x","number":-0}"#, with("number", bits(-0.0))),
+        (r#"{"flag":"False"}"#, with("flag", json!(false))),
+        (r#"{"day":"2026-09-01T00:00:00+00:00"}"#, with("day", json!("2026-09-01"))),
+        (r#"{"at":-1}"#, with("at", json!("1969-12-31T23:59:59.999000Z"))),
+        (r#"{"at":"2026-09-01T06:07:30"}"#, with("at", json!("2026-09-01T06:07:30Z"))),
+        (
+            r#"{"price":{"currencyCode":"EUR","amount":"1.5","_p":1,"x":2}}"#,
+            with("price", json!({"amount": "1.500000", "currency_code": "EUR"})),
+        ),
+        (
+            r#"{"parts":[{"price":{"amount":1}},{},null,{"price":null,"_p":1}]}"#,
+            with(
+                "parts",
+                json!([
+                    {"price": {"amount": "1.000000", "currency_code": null}}, {"price": null}, null, {"price": null},
+                ]),
+            ),
+        ),
+    ] {
+        check(&nested(), &one(item), expected);
+    }
+    for item in [
+        "1",
+        "[]",
+        r#"{"number":9007199254740993}"#,
+        r#"{"number":"1,299.00"}"#,
+        r#"{"flag":1}"#,
+        r#"{"day":"01.09.2026"}"#,
+        r#"{"at":"2026-09-01"}"#,
+        r#"{"at":1.5}"#,
+        r#"{"price":1}"#,
+        r#"{"price":{}}"#,
+        r#"{"price":{"amount":0.0000001}}"#,
+        r#"{"parts":{}}"#,
+        r#"{"parts":[{"price":{"currencyCode":"EUR"}}]}"#,
+    ] {
+        check(&nested(), &one(item), Err(FailureCode::ValueNotCastable));
+    }
+    refuses_text(&nested(), &[&one(r#"{"text":"\u0000"}"#), &one(r#"{"any":["\udc00"]}"#)]);
 }

@@ -68,6 +68,7 @@ fn a_private_column_stays_null_even_if_a_schema_asks_for_it() {
         source: "_secret".to_owned(),
         name: "secret".to_owned(),
         column_type: ColumnType::String,
+        source_type: "STRING".to_owned(),
         key: false,
         description: None,
     };

@@ -4,7 +4,7 @@ use delivery::failure::FailureCode;
 use delivery::schema::ColumnType;
 use serde_json::json;
 
-use crate::support::{bits, every_type, lanes, objects, schema, stage_bytes, stage_chunks};
+use crate::support::{Streamed, bits, every_type, lanes, objects, schema, stage_bytes, stage_chunks, stage_streamed};
 
 #[test]
 fn each_fault_has_its_code() {
@@ -82,4 +82,29 @@ fn the_rejects_file_has_a_longest_length_and_counting_goes_on() {
     }
     let row = stage_bytes(b"x\n{\"a\":1}", &columns).unwrap().rows().remove(0);
     assert_eq!(row["a"], bits(1.0));
+}
+
+#[test]
+fn no_format_says_a_value_or_a_private_name() {
+    let marker = "PLANTED-VALUE";
+    let columns = every_type();
+    let names: Vec<_> = columns.columns().iter().map(|column| column.source.as_str()).collect();
+    let row = |name: &str| json!({"_secret_name": marker, name: format!("{marker}\u{0}")}).to_string();
+    let rows: Vec<_> = names.iter().map(|name| row(name)).collect();
+    let csv: String = (0..=names.len())
+        .map(|at| format!("{}{marker}\u{0},{}\n", ",".repeat(at), ",".repeat(names.len() - at)))
+        .collect();
+    let json = format!("[{},\"{marker}\"]", rows.join(","));
+    for (format, text, rejected) in [
+        (Streamed::JsonLines, format!("{}\n\"{marker}\"\n{marker}", rows.join("\n")), names.len() + 2),
+        (Streamed::Json, json, names.len() + 1),
+        // The last record has its mark in the private column, and every one a cell too many.
+        (Streamed::Csv, format!("{},_secret_name\n{csv}", names.join(",")), names.len() + 1),
+        (Streamed::Csv, format!("{},_secret_name,x\n{csv}", names.join(",")), names.len()),
+    ] {
+        let outcome = stage_streamed(format, &[text.as_bytes()], 100, &columns).unwrap();
+        assert_eq!(outcome.rejects.len(), rejected, "{format:?}: {:?}", outcome.rejects);
+        let told = format!("{:?} {:?}", outcome.rejects, outcome.staged.first_rejection);
+        assert!(!told.contains("PLANTED") && !told.contains("_secret"), "{told}");
+    }
 }

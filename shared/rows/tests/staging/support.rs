@@ -1,8 +1,9 @@
-//! In-memory source and sinks, and a reader of staged files.
+//! In-memory sources and sinks, and a reader of staged files.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use arrow_array::cast::AsArray;
@@ -13,8 +14,13 @@ use bytes::Bytes;
 use delivery::failure::FailureCode;
 use delivery::schema::{Column, ColumnType, Field, Marking, PublicSchema, Shape};
 use delivery::timestamp::{Timestamp, format_date};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rows::{BlockSource, Chunk, FileFactory, FileSink, Limits, RunColumns, StageError, Staged, stage};
+use rows::{
+    BlockSource, Chunk, FileFactory, FileSink, Input, InputError, Limits, RunColumns, SeekableObject, SeekableSource,
+    StageError, Staged, stage,
+};
 use serde_json::{Map, Value, json};
 
 pub(crate) const RUN_ID: &str = "run-1";
@@ -37,6 +43,68 @@ pub(crate) fn objects(objects: &[&[u8]], size: usize) -> Vec<Chunk> {
         chunks.push(Chunk::ObjectEnd);
     }
     chunks
+}
+
+/// Objects that can be read anywhere.
+pub(crate) struct Seekable(pub(crate) std::vec::IntoIter<Bytes>);
+
+impl Seekable {
+    pub(crate) fn of(objects: &[Vec<u8>]) -> Self {
+        Self(objects.iter().map(|object| Bytes::copy_from_slice(object)).collect::<Vec<_>>().into_iter())
+    }
+}
+
+impl SeekableSource for Seekable {
+    fn next_object(&mut self) -> Result<Option<Box<dyn SeekableObject>>, InputError> {
+        Ok(self.0.next().map(|bytes| -> Box<dyn SeekableObject> { Box::new(InMemory(bytes)) }))
+    }
+}
+
+pub(crate) struct InMemory(pub(crate) Bytes);
+
+impl SeekableObject for InMemory {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
+        Ok(self.0.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()))
+    }
+}
+
+/// The bytes as a gzip stream of one member.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The formats that are read as a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Streamed {
+    JsonLines,
+    Json,
+    Csv,
+}
+
+/// Stages objects of a streamed format that arrive in chunks of `size` bytes, on one lane.
+pub(crate) fn stage_streamed(
+    format: Streamed,
+    of: &[&[u8]],
+    size: usize,
+    schema: &PublicSchema,
+) -> Result<Outcome, StageError> {
+    let mut chunks = Chunks(objects(of, size).into_iter());
+    let input = match format {
+        Streamed::JsonLines => Input::JsonLines(&mut chunks),
+        Streamed::Json => Input::Json(&mut chunks),
+        Streamed::Csv => Input::Csv(&mut chunks),
+    };
+    stage_input(input, schema, &lanes(1))
+}
+
+pub(crate) fn stage_parquet(objects: &[Vec<u8>], schema: &PublicSchema) -> Result<Outcome, StageError> {
+    stage_input(Input::Parquet(&mut Seekable::of(objects)), schema, &lanes(1))
 }
 
 #[derive(Default, Clone)]
@@ -82,10 +150,14 @@ pub(crate) fn lanes(lanes: usize) -> Limits {
 }
 
 pub(crate) fn stage_chunks(chunks: Vec<Chunk>, schema: &PublicSchema, limits: &Limits) -> Result<Outcome, StageError> {
+    stage_input(Input::JsonLines(&mut Chunks(chunks.into_iter())), schema, limits)
+}
+
+pub(crate) fn stage_input(input: Input<'_>, schema: &PublicSchema, limits: &Limits) -> Result<Outcome, StageError> {
     let files = Files::default();
     let mut rejects = Vec::new();
     let run = RunColumns { run_id: RUN_ID, finished_at: Timestamp::parse(FINISHED_AT).unwrap() };
-    let result = stage(&mut Chunks(chunks.into_iter()), &files, &mut rejects, schema, run, limits);
+    let result = stage(input, &files, &mut rejects, schema, run, limits);
     let files = files.finished.lock().unwrap().clone();
     if result.is_err() {
         assert!(files.is_empty(), "a failed staging finishes nothing");
@@ -183,7 +255,14 @@ fn value(array: &ArrayRef, row: usize) -> Value {
 }
 
 pub(crate) fn column(name: &str, column_type: ColumnType) -> Column {
-    Column { source: name.to_owned(), name: name.to_owned(), column_type, key: false, description: None }
+    Column {
+        source: name.to_owned(),
+        name: name.to_owned(),
+        column_type,
+        source_type: "STRING".to_owned(),
+        key: false,
+        description: None,
+    }
 }
 
 pub(crate) fn schema(columns: &[(&str, ColumnType)]) -> PublicSchema {
