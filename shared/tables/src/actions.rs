@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use delivery::ports::{Commit, DataFile, LoggedCommit};
+use delivery::ports::{Commit, DataChange, DataFile, LoggedCommit};
 use serde::{Deserialize, Serialize};
 
 use crate::schema::configuration;
@@ -103,6 +103,7 @@ pub(crate) struct Remove {
 /// The log entry of a commit. `table_id` goes into `metaData` if the commit says what the schema is.
 pub(crate) fn encode(commit: &Commit, table_id: &str, creates: Creates) -> Result<Vec<u8>, serde_json::Error> {
     let timestamp = commit.timestamp.millis();
+    let data_change = commit.change == DataChange::Rows;
     let mut actions = vec![Action {
         commit_info: Some(CommitInfo {
             timestamp,
@@ -139,7 +140,7 @@ pub(crate) fn encode(commit: &Commit, table_id: &str, creates: Creates) -> Resul
             remove: Some(Remove {
                 path: file.name.clone(),
                 deletion_timestamp: Some(timestamp),
-                data_change: true,
+                data_change,
                 extended_file_metadata: true,
                 partition_values: BTreeMap::new(),
                 size: file.size_bytes,
@@ -155,7 +156,7 @@ pub(crate) fn encode(commit: &Commit, table_id: &str, creates: Creates) -> Resul
                 partition_values: BTreeMap::new(),
                 size: file.size_bytes,
                 modification_time: timestamp,
-                data_change: true,
+                data_change,
                 stats: Some(file.statistics.clone()),
             }),
             ..Action::default()
@@ -185,8 +186,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Action>, serde_json::Error> {
 
 /// What of a log entry the steps look at.
 pub(crate) fn decode(bytes: &[u8]) -> Result<LoggedCommit, serde_json::Error> {
-    let mut commit =
-        LoggedCommit { schema_string: None, removes: Vec::new(), adds: Vec::new(), transactions: Vec::new() };
+    let mut commit = LoggedCommit {
+        schema_string: None,
+        removes: Vec::new(),
+        adds: Vec::new(),
+        transactions: Vec::new(),
+        change: DataChange::Rows,
+    };
+    let (mut rows, mut layout) = (false, false);
     for action in parse(bytes)? {
         if let Some(meta_data) = action.meta_data {
             commit.schema_string = Some(meta_data.schema_string);
@@ -195,6 +202,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<LoggedCommit, serde_json::Error> {
             commit.transactions.push((txn.app_id, txn.version));
         }
         if let Some(remove) = action.remove {
+            *(if remove.data_change { &mut rows } else { &mut layout }) = true;
             commit.removes.push(DataFile {
                 name: remove.path,
                 size_bytes: remove.size,
@@ -202,12 +210,16 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<LoggedCommit, serde_json::Error> {
             });
         }
         if let Some(add) = action.add {
+            *(if add.data_change { &mut rows } else { &mut layout }) = true;
             commit.adds.push(DataFile {
                 name: add.path,
                 size_bytes: add.size,
                 statistics: add.stats.unwrap_or_default(),
             });
         }
+    }
+    if layout && !rows {
+        commit.change = DataChange::Layout;
     }
     Ok(commit)
 }

@@ -1,11 +1,14 @@
-//! Delta tables on an object store: the commit path without a snapshot, and log replay for reading.
+//! Delta tables on an object store: the commit path without a snapshot, log replay for reading, and maintenance.
 //!
-//! Knows Delta's actions and schema text (delta-io/delta `PROTOCOL.md`). Knows no engine: files come with their sizes
-//! and statistics, and leave the same way.
+//! Knows Delta's actions, checkpoints and schema text (delta-io/delta `PROTOCOL.md`). Knows no engine: on the commit
+//! path files come with their sizes and statistics, and leave the same way. Only compaction opens data files.
 
 mod actions;
+mod checkpoint;
 pub mod log;
+pub mod maintenance;
 pub mod manifest;
+pub mod metadata;
 pub mod schema;
 pub mod snapshot;
 

@@ -40,12 +40,44 @@ impl ObjectStoreTableLog {
     }
 }
 
-fn log_folder(connector: &ConnectorId, table: &TableName) -> Path {
-    Path::from(format!("{}/_delta_log", table_path(connector, table)))
+/// Offers a commit as one version of the log of the table at `path`: one conditional write.
+pub(crate) async fn write_commit(
+    store: &dyn ObjectStore,
+    path: &str,
+    table_version: u64,
+    commit: &Commit,
+) -> Result<WriteOutcome, PortError> {
+    let creates = if table_version == 0 { Creates::Table } else { Creates::Nothing };
+    let bytes = actions::encode(commit, &table_id(path), creates)
+        .map_err(|error| PortError::new(PortErrorKind::InvalidData, "write a commit", error))?;
+    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    match store.put_opts(&log_entry(path, table_version), PutPayload::from(bytes), options).await {
+        Ok(_) => Ok(WriteOutcome::Written),
+        Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+            Ok(WriteOutcome::Taken)
+        }
+        Err(error) => Err(port_error("write a commit", error)),
+    }
 }
 
-fn log_entry(connector: &ConnectorId, table: &TableName, table_version: u64) -> Path {
-    log_folder(connector, table).join(format!("{table_version:020}.json"))
+/// One commit of the log of the table at `path`; `None` if that version is not there.
+pub(crate) async fn read_commit(
+    store: &dyn ObjectStore,
+    path: &str,
+    table_version: u64,
+) -> Result<Option<LoggedCommit>, PortError> {
+    let bytes = match store.get(&log_entry(path, table_version)).await {
+        Ok(found) => found.bytes().await.map_err(|error| port_error("read a commit", error))?,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(port_error("read a commit", error)),
+    };
+    let commit =
+        actions::decode(&bytes).map_err(|error| PortError::new(PortErrorKind::InvalidData, "read a commit", error))?;
+    Ok(Some(commit))
+}
+
+fn log_entry(path: &str, table_version: u64) -> Path {
+    Path::from(format!("{path}/_delta_log/{table_version:020}.json"))
 }
 
 fn data_file(connector: &ConnectorId, table: &TableName, name: &str) -> Path {
@@ -61,17 +93,7 @@ impl TableLog for ObjectStoreTableLog {
         table_version: u64,
         commit: &Commit,
     ) -> Result<WriteOutcome, PortError> {
-        let creates = if table_version == 0 { Creates::Table } else { Creates::Nothing };
-        let bytes = actions::encode(commit, &table_id(&table_path(connector, table)), creates)
-            .map_err(|error| PortError::new(PortErrorKind::InvalidData, "write a commit", error))?;
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(&log_entry(connector, table, table_version), PutPayload::from(bytes), options).await {
-            Ok(_) => Ok(WriteOutcome::Written),
-            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
-                Ok(WriteOutcome::Taken)
-            }
-            Err(error) => Err(port_error("write a commit", error)),
-        }
+        write_commit(&*self.store, &table_path(connector, table), table_version, commit).await
     }
 
     async fn read(
@@ -80,26 +102,20 @@ impl TableLog for ObjectStoreTableLog {
         table: &TableName,
         table_version: u64,
     ) -> Result<Option<LoggedCommit>, PortError> {
-        let bytes = match self.store.get(&log_entry(connector, table, table_version)).await {
-            Ok(found) => found.bytes().await.map_err(|error| port_error("read a commit", error))?,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(port_error("read a commit", error)),
-        };
-        let commit = actions::decode(&bytes)
-            .map_err(|error| PortError::new(PortErrorKind::InvalidData, "read a commit", error))?;
-        Ok(Some(commit))
+        read_commit(&*self.store, &table_path(connector, table), table_version).await
     }
 
     async fn newest_version(&self, connector: &ConnectorId, table: &TableName) -> Result<Option<u64>, PortError> {
-        self.store
-            .list(Some(&log_folder(connector, table)))
-            .map_err(|error| port_error("list a log", error))
-            .try_fold(None, |newest: Option<u64>, entry| async move {
-                let version =
-                    entry.location.filename().and_then(|name| name.strip_suffix(".json")).and_then(|v| v.parse().ok());
-                Ok(newest.max(version))
-            })
-            .await
+        self.reader.newest_version(&table_path(connector, table)).await
+    }
+
+    async fn transaction(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        application_id: &str,
+    ) -> Result<Option<i64>, PortError> {
+        self.reader.transaction(&table_path(connector, table), application_id).await
     }
 
     fn schema_string(&self, schema: &PublicSchema) -> String {

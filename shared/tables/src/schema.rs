@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use delivery::schema::{ColumnType, PublicSchema, RUN_COLUMNS};
 use serde_json::{Value, json};
 
+use crate::maintenance::{CHECKPOINT_INTERVAL, HISTORY_DAYS_USUAL};
+
 /// The Delta schema text of public columns with the two run columns behind them (PROTOCOL.md, "Schema Serialization
 /// Format"). Every column is nullable.
 #[must_use]
@@ -103,14 +105,21 @@ fn describe_type(delta_type: &Value, names: &mut Vec<String>) -> Result<String, 
     }
 }
 
-/// What Delta writes into `metaData.configuration` of every table of ours: a change data feed, and checkpoints often
-/// enough that opening a table stays cheap.
+/// What Delta writes into `metaData.configuration` of every table of ours: a change data feed, checkpoints often
+/// enough that opening a table stays cheap, and how long a version stays readable. The text is a table's from its first
+/// commit on; what [`crate::maintenance`] does is ruled by its [`crate::maintenance::Policy`].
 #[must_use]
 pub fn configuration() -> BTreeMap<String, String> {
-    [("delta.checkpointInterval", "10"), ("delta.enableChangeDataFeed", "true")]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    let history = format!("interval {HISTORY_DAYS_USUAL} days");
+    [
+        ("delta.checkpointInterval", CHECKPOINT_INTERVAL.to_string()),
+        ("delta.deletedFileRetentionDuration", history.clone()),
+        ("delta.enableChangeDataFeed", "true".to_owned()),
+        ("delta.logRetentionDuration", history),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
 }
 
 #[cfg(test)]
@@ -119,7 +128,14 @@ mod tests {
     use delivery::schema::{Column, StructField};
 
     fn column(name: &str, column_type: ColumnType) -> Column {
-        Column { source: name.to_owned(), name: name.to_owned(), column_type, key: false, description: None }
+        Column {
+            source: name.to_owned(),
+            name: name.to_owned(),
+            column_type,
+            source_type: "STRING".to_owned(),
+            key: false,
+            description: None,
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Snapshots of tables, for reading: what a table is at one version.
 //!
 //! Knows how actions add up to a snapshot and how a snapshot is advanced without copying its files. Finding and
-//! fetching log entries is `reader`'s part; the text of the actions is `actions`'. Writes nothing.
+//! fetching log entries is `reader`'s part, knowing what there is `listing`'s; the text of the actions is `actions`'.
+//! Writes nothing.
 
-mod actions;
+pub(crate) mod actions;
 mod cache;
-mod reader;
+mod listing;
+pub(crate) mod reader;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use std::sync::Arc;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
-use actions::CommitActions;
+use actions::{CommitActions, RemoveAction, TransactionAction};
+pub(crate) use listing::Listing;
 pub use reader::TableReader;
 
 /// Files in one chunk of a snapshot's list: what is copied when a file joins or leaves.
@@ -106,7 +109,8 @@ pub struct File {
     pub stats: Option<String>,
     /// The values of the partition columns.
     pub partition_values: Arc<PartitionValues>,
-    /// The table version that added the file.
+    /// The table version that added the file, or, if a checkpoint is all that is left of it, the checkpoint's: it
+    /// was there then.
     pub version: u64,
     /// When that version was committed.
     pub timestamp: Timestamp,
@@ -164,7 +168,40 @@ impl FileList {
     }
 }
 
-/// What some commits in a row come to. A checkpoint would be one more source of the same.
+/// What of a log does not show in a snapshot, but belongs into a checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// The newest `txn` of each application.
+    pub(crate) transactions: BTreeMap<String, TransactionAction>,
+    /// The newest `remove` of each file that is not in the table.
+    pub(crate) tombstones: BTreeMap<String, RemoveAction>,
+}
+
+impl Ledger {
+    /// Adds the actions of one commit; removals go first, as in a snapshot.
+    pub(crate) fn apply(&mut self, commit: &CommitActions) {
+        for remove in &commit.removes {
+            self.tombstones.insert(remove.path.clone(), remove.clone());
+        }
+        for add in &commit.adds {
+            self.tombstones.remove(&add.path);
+        }
+        for transaction in &commit.transactions {
+            self.transactions.insert(transaction.app_id.clone(), transaction.clone());
+        }
+    }
+}
+
+/// All that a table's log says up to a version.
+#[derive(Debug)]
+pub(crate) struct TableState {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) ledger: Ledger,
+    /// The newest checkpoint that can be read.
+    pub(crate) checkpoint: Option<u64>,
+}
+
+/// What some commits in a row come to, a checkpoint perhaps the first of them.
 #[derive(Debug, Default)]
 struct Replay {
     head: Option<(u64, Timestamp)>,
@@ -184,9 +221,9 @@ impl Replay {
         self.head = Some((version, commit.timestamp));
         self.protocol = commit.protocol.or_else(|| self.protocol.take());
         self.metadata = commit.metadata.or_else(|| self.metadata.take());
-        for path in commit.removes {
-            self.void(&path);
-            self.touched.insert(path);
+        for remove in commit.removes {
+            self.void(&remove.path);
+            self.touched.insert(remove.path);
         }
         for add in commit.adds {
             self.void(&add.path);
@@ -247,4 +284,4 @@ impl Replay {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -57,7 +57,7 @@ struct Operation {
 /// Starts a stack, delivers and counts.
 pub(super) async fn run(options: &Options) -> Result<()> {
     let deliveries = options.number("deliveries", 20, 1..=500)?;
-    let ages = options.numbers("ages", &[10, 100, 300], 1..=5_000)?;
+    let ages = options.numbers("ages", &[10, 1_000, 10_000], 1..=20_000)?;
     let connectors = options.number("connectors", 10, 2..=50)?;
     let project = Project::find()?;
     let progress = Progress::new();

@@ -4,6 +4,7 @@
 //! measured goes into `target/local/bench/*.json`.
 
 mod delivery;
+mod maintenance;
 mod options;
 mod process;
 mod runtime_api;
@@ -27,8 +28,11 @@ Measures; the figures also go into target/local/bench/*.json.
       --only files|function     the comparison only, or the memory only
   cargo xtask bench delivery  what a delivery asks of AWS, on a local stack
       --deliveries 20           how many are counted at each age
-      --ages 10,100,300         commits of the tables before
+      --ages 10,1000,10000      commits of the tables before
       --connectors 10           of the team that has many
+  cargo xtask bench maintenance  a table of small commits, raw and cared for
+      --commits 2000            of the table
+      --rows 50                 of each commit
   cargo xtask bench start     size of each function, and its time to the first poll
       --starts 15               of each function
 
@@ -47,6 +51,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<ExitCode> {
     match what.as_str() {
         "stage" => stage::run(&Options::parse(rest, &["rows", "rounds", "only"])?).await?,
         "delivery" => delivery::run(&Options::parse(rest, &["deliveries", "ages", "connectors"])?).await?,
+        "maintenance" => maintenance::run(&Options::parse(rest, &["commits", "rows"])?).await?,
         "start" => start::run(&Options::parse(rest, &["starts"])?).await?,
         "help" | "--help" | "-h" => progress::result(HELP),
         other => return Err(Error::Usage(format!("there is no bench `{other}`; `cargo xtask bench` lists them"))),

@@ -1,5 +1,4 @@
-//! The text of a log entry: JSON lines, of which a reader needs four kinds. Others (`txn`, `cdc`, …) say nothing
-//! about a snapshot and are passed over.
+//! The text of a log entry: JSON lines. Kinds that say nothing about a table's state (`cdc`, …) are passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +9,56 @@ use serde::de::IgnoredAny;
 
 use super::{Metadata, PartitionValues, Protocol};
 
-/// The actions of one commit that count for a snapshot.
+/// The actions of one commit, or of a checkpoint.
 #[derive(Debug)]
-pub(super) struct CommitActions {
-    pub(super) timestamp: Timestamp,
-    pub(super) protocol: Option<Protocol>,
-    pub(super) metadata: Option<Metadata>,
-    pub(super) removes: Vec<String>,
-    pub(super) adds: Vec<AddAction>,
+pub(crate) struct CommitActions {
+    pub(crate) timestamp: Timestamp,
+    pub(crate) protocol: Option<Protocol>,
+    pub(crate) metadata: Option<Metadata>,
+    pub(crate) removes: Vec<RemoveAction>,
+    pub(crate) adds: Vec<AddAction>,
+    pub(crate) transactions: Vec<TransactionAction>,
 }
 
 /// The `add` action, as far as a reader needs it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AddAction {
-    pub(super) path: String,
+pub(crate) struct AddAction {
+    pub(crate) path: String,
     #[serde(default)]
-    pub(super) partition_values: PartitionValues,
-    pub(super) size: u64,
+    pub(crate) partition_values: PartitionValues,
+    pub(crate) size: u64,
     #[serde(default)]
-    pub(super) modification_time: i64,
+    pub(crate) modification_time: i64,
     #[serde(default)]
-    pub(super) stats: Option<String>,
+    pub(crate) stats: Option<String>,
     #[serde(default)]
-    deletion_vector: Option<IgnoredAny>,
+    pub(crate) deletion_vector: Option<IgnoredAny>,
+}
+
+/// The `remove` action, as far as a checkpoint keeps it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RemoveAction {
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) deletion_timestamp: Option<i64>,
+    #[serde(default)]
+    pub(crate) extended_file_metadata: bool,
+    #[serde(default)]
+    pub(crate) partition_values: Option<PartitionValues>,
+    #[serde(default)]
+    pub(crate) size: Option<u64>,
+}
+
+/// The `txn` action.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TransactionAction {
+    pub(crate) app_id: String,
+    pub(crate) version: i64,
+    #[serde(default)]
+    pub(crate) last_updated: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -44,11 +69,7 @@ struct Line {
     protocol: Option<ProtocolAction>,
     meta_data: Option<MetadataAction>,
     commit_info: Option<CommitInfoAction>,
-}
-
-#[derive(Deserialize)]
-struct RemoveAction {
-    path: String,
+    txn: Option<TransactionAction>,
 }
 
 #[derive(Deserialize)]
@@ -89,10 +110,24 @@ struct CommitInfoAction {
 }
 
 impl CommitActions {
+    /// No actions, at a time.
+    pub(crate) fn at(timestamp: Timestamp) -> Self {
+        let (removes, adds, transactions) = (Vec::new(), Vec::new(), Vec::new());
+        Self { timestamp, protocol: None, metadata: None, removes, adds, transactions }
+    }
+
+    /// Adds another part of the same checkpoint.
+    pub(crate) fn join(&mut self, part: Self) {
+        self.protocol = part.protocol.or_else(|| self.protocol.take());
+        self.metadata = part.metadata.or_else(|| self.metadata.take());
+        self.removes.extend(part.removes);
+        self.adds.extend(part.adds);
+        self.transactions.extend(part.transactions);
+    }
+
     /// Reads a log entry. `modified` is the entry's modification time: the commit's time if it does not say one.
-    pub(super) fn parse(text: &[u8], modified: Timestamp) -> Result<Self, PortError> {
-        let mut actions =
-            Self { timestamp: modified, protocol: None, metadata: None, removes: Vec::new(), adds: Vec::new() };
+    pub(crate) fn parse(text: &[u8], modified: Timestamp) -> Result<Self, PortError> {
+        let mut actions = Self::at(modified);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
             let line: Line = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
             if let Some(add) = line.add {
@@ -102,8 +137,9 @@ impl CommitActions {
                 actions.adds.push(add);
             }
             if let Some(remove) = line.remove {
-                actions.removes.push(remove.path);
+                actions.removes.push(remove);
             }
+            actions.transactions.extend(line.txn);
             if let Some(protocol) = line.protocol {
                 actions.protocol = Some(Protocol {
                     min_reader_version: protocol.min_reader_version,

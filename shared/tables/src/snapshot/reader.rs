@@ -1,4 +1,4 @@
-//! Finds and fetches log entries: from what is kept if it can, else from a listing.
+//! Finds and fetches log entries and checkpoints: from what is kept if it can, else from a listing.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,9 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 
 use super::actions::CommitActions;
 use super::cache::SnapshotCache;
-use super::{Replay, Snapshot};
+use super::listing::{Listing, Plan, missing};
+use super::{Ledger, Replay, Snapshot, TableState};
+use crate::checkpoint::{self, Columns, Hint};
 use crate::log::port_error;
 
 /// Files of all kept snapshots together; at about 1 kB of statistics each, some 250 MB.
@@ -24,13 +26,16 @@ const FETCHES_AT_ONCE: usize = 16;
 /// Entries behind a kept snapshot that are asked for one by one before a listing is cheaper.
 const PROBES_MAX: u64 = 16;
 
-/// The largest log entry that is read.
+/// The largest log entry, or part of a checkpoint, that is read.
 const ENTRY_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 
 /// Reads snapshots of the tables in one object store, and keeps the newest for the next read.
 ///
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
-/// costs one request for each commit since the kept snapshot, so none or one for a version that was just written.
+/// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
+/// table that is not kept costs the hint at its newest checkpoint, one listing from there, the checkpoint, and one
+/// request for each commit behind it. What is kept is looked at again within hours, and a log keeps its commits for
+/// days: the next commit after a kept snapshot is never one that was cleaned up.
 #[derive(Debug)]
 pub struct TableReader {
     store: Arc<dyn ObjectStore>,
@@ -54,22 +59,67 @@ impl TableReader {
     ///
     /// # Errors
     ///
-    /// `NotFound` if the table or the version is not there, `InvalidData` if the log cannot be read from its first
-    /// version on or an entry cannot be understood, else what the store failed with.
+    /// `NotFound` if the table or the version is not there (any more), `InvalidData` if the log has a gap or an entry
+    /// cannot be understood, else what the store failed with.
     pub async fn snapshot(&self, path: &str, version: Option<u64>) -> Result<Arc<Snapshot>, PortError> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).newest_until(path, version);
         let snapshot = match (kept, version) {
             (Some(kept), Some(version)) if kept.version == version => return Ok(kept),
-            (Some(kept), Some(version)) => self.advance_to(path, &kept, version).await?,
+            (Some(kept), Some(version)) if version - kept.version <= PROBES_MAX => {
+                self.advance_to(path, &kept, version).await?
+            }
             (Some(kept), None) => match self.advance(path, &kept).await? {
                 Some(newer) => newer,
                 None => return Ok(kept),
             },
-            (None, version) => self.cold(path, version).await?,
+            (_, version) => self.cold(path, version).await?,
         };
         let snapshot = Arc::new(snapshot);
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(path, snapshot.clone());
         Ok(snapshot)
+    }
+
+    /// The version of an application's newest `txn` action in the table at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As [`TableReader::snapshot`].
+    pub async fn transaction(&self, path: &str, application_id: &str) -> Result<Option<i64>, PortError> {
+        let mut newest = None;
+        let mut look = |_: u64, commit: CommitActions| {
+            let found = commit.transactions.into_iter().rfind(|transaction| transaction.app_id == application_id);
+            newest = found.map(|transaction| transaction.version).or(newest);
+        };
+        match self.scan(path, None, Columns::Transactions, &mut look).await {
+            Ok(_) => Ok(newest),
+            Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest version of the table at `path`; `None` if it has no log.
+    ///
+    /// # Errors
+    ///
+    /// What the store failed with.
+    pub async fn newest_version(&self, path: &str) -> Result<Option<u64>, PortError> {
+        if let Some(hint) = self.hint(path).await?
+            && let Some(newest) = self.list(path, Some(hint.version)).await?.newest()
+        {
+            return Ok(Some(newest));
+        }
+        Ok(self.list(path, None).await?.newest())
+    }
+
+    /// All that the log of the table at `path` says up to its newest version. Nothing of it is kept.
+    pub(crate) async fn state(&self, path: &str) -> Result<TableState, PortError> {
+        let (mut replay, mut ledger) = (Replay::default(), Ledger::default());
+        let mut add = |version: u64, commit: CommitActions| {
+            ledger.apply(&commit);
+            replay.apply(version, commit);
+        };
+        let checkpoint = self.scan(path, None, Columns::All, &mut add).await?;
+        Ok(TableState { snapshot: replay.onto(None)?, ledger, checkpoint })
     }
 
     /// Applies every commit behind a snapshot; `None` if there is none.
@@ -84,70 +134,152 @@ impl TableReader {
             }
             next += 1;
         }
-        let listed = self.list(path, Some(next - 1)).await?;
-        if let Some(newest) = listed.last() {
-            self.replay(path, next..=*newest, &mut replay).await?;
+        let listed = self.list(path, Some(next)).await?;
+        if listed.newest_checkpoint().is_some() {
+            return self.cold(path, None).await.map(Some);
+        }
+        if let Some(newest) = listed.newest() {
+            self.replay(path, next..=newest, &mut |version, commit| replay.apply(version, commit)).await?;
         }
         replay.onto(Some(kept)).map(Some)
     }
 
     async fn advance_to(&self, path: &str, kept: &Snapshot, version: u64) -> Result<Snapshot, PortError> {
         let mut replay = Replay::default();
-        self.replay(path, kept.version + 1..=version, &mut replay).await?;
+        let versions = kept.version + 1..=version;
+        self.replay(path, versions, &mut |version, commit| replay.apply(version, commit)).await?;
         replay.onto(Some(kept))
     }
 
-    /// Lists the log, and replays it from version 0.
+    /// Reads a version from the newest checkpoint that leads to it.
     async fn cold(&self, path: &str, version: Option<u64>) -> Result<Snapshot, PortError> {
-        let listed = self.list(path, None).await?;
-        let Some(newest) = listed.last().copied() else {
-            return Err(missing("the table has no log"));
-        };
-        let version = version.unwrap_or(newest);
-        if version > newest {
-            return Err(missing("the table has no such version"));
-        }
-        if !listed.iter().copied().eq(0..=newest) {
-            let reason = if listed.first() == Some(&0) {
-                "a version in the middle is missing"
-            } else {
-                "version 0 is missing, and checkpoints are not read"
-            };
-            return Err(PortError::new(PortErrorKind::InvalidData, "read a table's log from its beginning", reason));
-        }
         let mut replay = Replay::default();
-        self.replay(path, 0..=version, &mut replay).await?;
+        self.scan(path, version, Columns::Snapshot, &mut |version, commit| replay.apply(version, commit)).await?;
         replay.onto(None)
     }
 
-    /// Fetches commits side by side and applies them in order.
-    async fn replay(&self, path: &str, versions: RangeInclusive<u64>, replay: &mut Replay) -> Result<(), PortError> {
+    /// Hands a checkpoint and the commits behind it, or all commits, to `take`, in order. The hint saves listing the
+    /// whole log; without it, or if it leads nowhere, the listing is whole. Returns the checkpoint that it began with.
+    async fn scan(
+        &self,
+        path: &str,
+        version: Option<u64>,
+        columns: Columns,
+        take: &mut (dyn FnMut(u64, CommitActions) + Send),
+    ) -> Result<Option<u64>, PortError> {
+        let hint = self.hint(path).await?.filter(|hint| version.is_none_or(|version| hint.version <= version));
+        if let Some(hint) = hint {
+            let listing = self.list(path, Some(hint.version)).await?;
+            // A listing that begins in the middle has no way from version 0.
+            if let Ok(plans) = listing.plans(version) {
+                for plan in plans.into_iter().filter(|plan| plan.checkpoint.is_some()) {
+                    let checkpoint = plan.checkpoint();
+                    if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
+                        return Ok(checkpoint);
+                    }
+                }
+            }
+        }
+        let listing = self.list(path, None).await?;
+        for plan in listing.plans(version)? {
+            let checkpoint = plan.checkpoint();
+            if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
+                return Ok(checkpoint);
+            }
+        }
+        Err(PortError::new(PortErrorKind::InvalidData, "read a table's log", "no checkpoint of it can be read"))
+    }
+
+    async fn follow(
+        &self,
+        path: &str,
+        plan: Plan,
+        columns: Columns,
+        take: &mut (dyn FnMut(u64, CommitActions) + Send),
+    ) -> Result<Followed, PortError> {
+        let first = plan.first_commit();
+        if let Some((version, parts)) = plan.checkpoint {
+            // The time of a version is its commit's to say.
+            let head = async { if version == plan.version { self.bytes(path, version).await } else { Ok(None) } };
+            let fetch = async {
+                let mut fetched = Vec::with_capacity(parts.len());
+                for part in &parts {
+                    fetched.push(self.get(part).await?);
+                }
+                Ok(fetched)
+            };
+            let (head, fetched) = futures::try_join!(head, fetch)?;
+            let mut whole: Option<CommitActions> = None;
+            for part in fetched {
+                let Some((bytes, modified)) = part else { return Ok(Followed::Nowhere) };
+                let time = match &head {
+                    Some((text, modified)) => CommitActions::parse(text, *modified)?.timestamp,
+                    None => modified,
+                };
+                let part = match checkpoint::read(bytes, columns, time) {
+                    Ok(part) => part,
+                    Err(error) if error.kind == PortErrorKind::InvalidData => return Ok(Followed::Nowhere),
+                    Err(error) => return Err(error),
+                };
+                match &mut whole {
+                    Some(whole) => whole.join(part),
+                    None => whole = Some(part),
+                }
+            }
+            take(version, whole.ok_or_else(|| missing("the checkpoint has no parts"))?);
+        }
+        self.replay(path, first..=plan.version, take).await?;
+        Ok(Followed::ToTheEnd)
+    }
+
+    /// Fetches commits side by side and hands them on in order.
+    async fn replay(
+        &self,
+        path: &str,
+        versions: RangeInclusive<u64>,
+        take: &mut (dyn FnMut(u64, CommitActions) + Send),
+    ) -> Result<(), PortError> {
         let fetches = versions.map(async |version| Ok::<_, PortError>((version, self.fetch(path, version).await?)));
         let mut commits = futures::stream::iter(fetches).buffered(FETCHES_AT_ONCE);
         while let Some((version, commit)) = commits.try_next().await? {
-            replay.apply(version, commit.ok_or_else(|| missing("a version of the table's log is not there"))?);
+            take(version, commit.ok_or_else(|| missing("a version of the table's log is not there"))?);
         }
         Ok(())
     }
 
-    /// The versions in a table's log behind `after`, in order.
-    async fn list(&self, path: &str, after: Option<u64>) -> Result<Vec<u64>, PortError> {
-        let log = location(path, None)?;
-        let mut listing = match after {
-            Some(version) => self.store.list_with_offset(Some(&log), &location(path, Some(version))?),
+    /// The hint at the newest checkpoint, if there is one that can be read.
+    pub(crate) async fn hint(&self, path: &str) -> Result<Option<Hint>, PortError> {
+        let location = log_file(path, checkpoint::HINT)?;
+        Ok(self.get(&location).await?.and_then(|(text, _)| serde_json::from_slice(&text).ok()))
+    }
+
+    /// The files of a table's log, all or those of a version and behind it.
+    pub(crate) async fn list(&self, path: &str, from: Option<u64>) -> Result<Listing, PortError> {
+        let log = log(path)?;
+        let mut entries = match from {
+            // Every name of a version begins so, and sorts behind it.
+            Some(version) => self.store.list_with_offset(Some(&log), &log_file(path, &format!("{version:020}"))?),
             None => self.store.list(Some(&log)),
         };
-        let mut versions = Vec::new();
-        while let Some(entry) = listing.try_next().await.map_err(|error| port_error("list a table's log", error))? {
-            versions.extend(entry.location.filename().and_then(version_of));
+        let mut listing = Listing::default();
+        while let Some(entry) = entries.try_next().await.map_err(|error| port_error("list a table's log", error))? {
+            listing.put(entry);
         }
-        versions.sort_unstable();
-        Ok(versions)
+        Ok(listing)
     }
 
     async fn fetch(&self, path: &str, version: u64) -> Result<Option<CommitActions>, PortError> {
+        let Some((text, modified)) = self.bytes(path, version).await? else { return Ok(None) };
+        CommitActions::parse(&text, modified).map(Some)
+    }
+
+    async fn bytes(&self, path: &str, version: u64) -> Result<Option<(Bytes, Timestamp)>, PortError> {
+        self.get(&log_file(path, &format!("{version:020}.json"))?).await
+    }
+
+    async fn get(&self, location: &Path) -> Result<Option<(Bytes, Timestamp)>, PortError> {
         const OPERATION: &str = "read an entry of a table's log";
-        let found = match self.store.get(&location(path, Some(version))?).await {
+        let found = match self.store.get(location).await {
             Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(port_error(OPERATION, error)),
@@ -158,26 +290,29 @@ impl TableReader {
         let modified = Timestamp::from_millis(found.meta.last_modified.timestamp_millis())
             .ok_or_else(|| PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry's time is out of range"))?;
         let text: Bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
-        CommitActions::parse(&text, modified).map(Some)
+        Ok(Some((text, modified)))
     }
 }
 
-/// Where a version's entry lies, or the log itself.
-fn location(path: &str, version: Option<u64>) -> Result<Path, PortError> {
-    let text = match version {
-        Some(version) => format!("{path}/_delta_log/{version:020}.json"),
-        None => format!("{path}/_delta_log"),
-    };
+/// Whether a plan led to its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    ToTheEnd,
+    /// The checkpoint cannot be read, or is gone.
+    Nowhere,
+}
+
+/// Where a table's log lies.
+pub(crate) fn log(path: &str) -> Result<Path, PortError> {
+    parse_path(format!("{path}/_delta_log"))
+}
+
+/// Where a file of a table's log lies.
+pub(crate) fn log_file(path: &str, name: &str) -> Result<Path, PortError> {
+    parse_path(format!("{path}/_delta_log/{name}"))
+}
+
+fn parse_path(text: String) -> Result<Path, PortError> {
     Path::parse(text)
         .map_err(|error| PortError::new(PortErrorKind::InvalidData, "read a table's path", Box::new(error)))
-}
-
-/// The version of a commit's file name: twenty digits and `.json`.
-fn version_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".json")?;
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
-}
-
-fn missing(reason: &'static str) -> PortError {
-    PortError::new(PortErrorKind::NotFound, "find a version of a table", reason)
 }

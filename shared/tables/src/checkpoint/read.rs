@@ -1,0 +1,272 @@
+//! From a checkpoint's Parquet to actions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, MapArray, StringArray, StructArray};
+use bytes::Bytes;
+use delivery::ports::{PortError, PortErrorKind};
+use delivery::timestamp::Timestamp;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::schema::types::SchemaDescriptor;
+
+use crate::snapshot::actions::{AddAction, CommitActions, RemoveAction, TransactionAction};
+use crate::snapshot::{Metadata, Protocol};
+
+/// Actions in one batch.
+const BATCH_ROWS: usize = 4_096;
+
+/// What of a checkpoint is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// What a snapshot is made of.
+    Snapshot,
+    /// The `txn` actions only.
+    Transactions,
+    /// Everything.
+    All,
+}
+
+impl Columns {
+    fn hold(self, action: &str, field: &str) -> bool {
+        let snapshot = match action {
+            "add" => {
+                matches!(field, "path" | "partitionValues" | "size" | "modificationTime" | "stats" | "deletionVector")
+            }
+            "protocol" | "metaData" => true,
+            _ => false,
+        };
+        match self {
+            Self::Snapshot => snapshot,
+            Self::Transactions => action == "txn",
+            Self::All => {
+                snapshot
+                    || action == "txn"
+                    || action == "remove"
+                        && matches!(
+                            field,
+                            "path" | "deletionTimestamp" | "extendedFileMetadata" | "partitionValues" | "size"
+                        )
+            }
+        }
+    }
+}
+
+/// The actions of one file of a checkpoint, as if they were one commit of that time.
+pub(crate) fn read(file: Bytes, columns: Columns, timestamp: Timestamp) -> Result<CommitActions, PortError> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(unreadable)?;
+    let mask = mask(builder.parquet_schema(), columns);
+    let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+    let mut actions = CommitActions::at(timestamp);
+    for batch in batches {
+        let batch = StructArray::from(batch.map_err(unreadable)?);
+        add_actions(&batch, &mut actions)?;
+        if columns != Columns::Snapshot {
+            transactions(&batch, &mut actions)?;
+        }
+        if columns == Columns::All {
+            remove_actions(&batch, &mut actions)?;
+        }
+        protocol(&batch, &mut actions)?;
+        metadata(&batch, &mut actions)?;
+    }
+    Ok(actions)
+}
+
+fn mask(schema: &SchemaDescriptor, columns: Columns) -> ProjectionMask {
+    let wanted = schema.columns().iter().enumerate().filter_map(|(leaf, column)| match column.path().parts() {
+        [action, field, ..] => columns.hold(action, field).then_some(leaf),
+        _ => None,
+    });
+    ProjectionMask::leaves(schema, wanted)
+}
+
+fn add_actions(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(add) = Group::of(batch, "add")? else { return Ok(()) };
+    let (path, stats) = (add.texts("path")?, add.texts("stats")?);
+    let (size, modified) = (add.integers("size")?, add.integers("modificationTime")?);
+    let partition = add.maps("partitionValues")?;
+    let vector = add.column("deletionVector");
+    for row in add.rows() {
+        let Some(path) = path.at(row) else { continue };
+        if vector.is_some_and(|vector| vector.is_valid(row)) {
+            return Err(unreadable("a file has a deletion vector, which these tables must not have"));
+        }
+        actions.adds.push(AddAction {
+            path: path.to_owned(),
+            partition_values: partition.at(row)?.unwrap_or_default(),
+            size: size.at(row).and_then(|size| size.try_into().ok()).ok_or_else(|| unreadable("a file has no size"))?,
+            modification_time: modified.at(row).unwrap_or_default(),
+            stats: stats.at(row).map(str::to_owned),
+            deletion_vector: None,
+        });
+    }
+    Ok(())
+}
+
+fn remove_actions(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(remove) = Group::of(batch, "remove")? else { return Ok(()) };
+    let path = remove.texts("path")?;
+    let (size, deleted) = (remove.integers("size")?, remove.integers("deletionTimestamp")?);
+    let (extended, partition) = (remove.flags("extendedFileMetadata")?, remove.maps("partitionValues")?);
+    for row in remove.rows() {
+        let Some(path) = path.at(row) else { continue };
+        actions.removes.push(RemoveAction {
+            path: path.to_owned(),
+            deletion_timestamp: deleted.at(row),
+            extended_file_metadata: extended.is_some_and(|flags| flags.is_valid(row) && flags.value(row)),
+            partition_values: partition.at(row)?,
+            size: size.at(row).and_then(|size| size.try_into().ok()),
+        });
+    }
+    Ok(())
+}
+
+fn transactions(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(txn) = Group::of(batch, "txn")? else { return Ok(()) };
+    let (app_id, version) = (txn.texts("appId")?, txn.integers("version")?);
+    let last_updated = txn.integers("lastUpdated")?;
+    for row in txn.rows() {
+        if let (Some(app_id), Some(version)) = (app_id.at(row), version.at(row)) {
+            let last_updated = last_updated.at(row);
+            actions.transactions.push(TransactionAction { app_id: app_id.to_owned(), version, last_updated });
+        }
+    }
+    Ok(())
+}
+
+fn protocol(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(protocol) = Group::of(batch, "protocol")? else { return Ok(()) };
+    let (reader, writer) = (protocol.integers("minReaderVersion")?, protocol.integers("minWriterVersion")?);
+    let (reads, writes) = (protocol.lists("readerFeatures")?, protocol.lists("writerFeatures")?);
+    for row in protocol.rows() {
+        let version = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
+        let (Some(reader), Some(writer)) = (version(reader.at(row)), version(writer.at(row))) else { continue };
+        actions.protocol = Some(Protocol {
+            min_reader_version: reader,
+            min_writer_version: writer,
+            reader_features: features(reads, row)?,
+            writer_features: features(writes, row)?,
+        });
+    }
+    Ok(())
+}
+
+fn features(lists: Option<&ListArray>, row: usize) -> Result<BTreeSet<String>, PortError> {
+    Ok(list(lists, row)?.into_iter().collect())
+}
+
+fn metadata(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(metadata) = Group::of(batch, "metaData")? else { return Ok(()) };
+    let (id, name, description) = (metadata.texts("id")?, metadata.texts("name")?, metadata.texts("description")?);
+    let (schema, created) = (metadata.texts("schemaString")?, metadata.integers("createdTime")?);
+    let (partition, configuration) = (metadata.lists("partitionColumns")?, metadata.maps("configuration")?);
+    for row in metadata.rows() {
+        let (Some(id), Some(schema)) = (id.at(row), schema.at(row)) else { continue };
+        let configuration = configuration.at(row)?.unwrap_or_default();
+        actions.metadata = Some(Metadata {
+            id: id.to_owned(),
+            name: name.at(row).map(str::to_owned),
+            description: description.at(row).map(str::to_owned),
+            schema_string: schema.to_owned(),
+            partition_columns: list(partition, row)?,
+            configuration: configuration.into_iter().filter_map(|(key, value)| Some((key, value?))).collect(),
+            created_time: created.at(row),
+        });
+    }
+    Ok(())
+}
+
+/// The column of one kind of action.
+struct Group<'a>(&'a StructArray);
+
+impl<'a> Group<'a> {
+    fn of(batch: &'a StructArray, action: &str) -> Result<Option<Self>, PortError> {
+        let Some(column) = batch.column_by_name(action) else { return Ok(None) };
+        column.as_struct_opt().map(|column| Some(Self(column))).ok_or_else(mistyped)
+    }
+
+    /// The rows that are actions of this kind.
+    fn rows(&self) -> impl Iterator<Item = usize> {
+        (0..self.0.len()).filter(|row| self.0.is_valid(*row))
+    }
+
+    fn column(&self, field: &str) -> Option<&'a ArrayRef> {
+        self.0.column_by_name(field)
+    }
+
+    fn texts(&self, field: &str) -> Result<Texts<'a>, PortError> {
+        self.column(field).map(|column| column.as_string_opt().ok_or_else(mistyped)).transpose().map(Texts)
+    }
+
+    fn integers(&self, field: &str) -> Result<Integers<'a>, PortError> {
+        let Some(column) = self.column(field) else { return Ok(Integers(None)) };
+        if column.as_primitive_opt::<Int64Type>().is_none() && column.as_primitive_opt::<Int32Type>().is_none() {
+            return Err(mistyped());
+        }
+        Ok(Integers(Some(column)))
+    }
+
+    fn flags(&self, field: &str) -> Result<Option<&'a BooleanArray>, PortError> {
+        self.column(field).map(|column| column.as_boolean_opt().ok_or_else(mistyped)).transpose()
+    }
+
+    fn lists(&self, field: &str) -> Result<Option<&'a ListArray>, PortError> {
+        self.column(field).map(|column| column.as_list_opt().ok_or_else(mistyped)).transpose()
+    }
+
+    fn maps(&self, field: &str) -> Result<Maps<'a>, PortError> {
+        self.column(field).map(|column| column.as_map_opt().ok_or_else(mistyped)).transpose().map(Maps)
+    }
+}
+
+struct Texts<'a>(Option<&'a StringArray>);
+
+impl<'a> Texts<'a> {
+    fn at(&self, row: usize) -> Option<&'a str> {
+        self.0.filter(|texts| texts.is_valid(row)).map(|texts| texts.value(row))
+    }
+}
+
+struct Integers<'a>(Option<&'a ArrayRef>);
+
+impl Integers<'_> {
+    fn at(&self, row: usize) -> Option<i64> {
+        let column = self.0.filter(|column| column.is_valid(row))?;
+        let wide = column.as_primitive_opt::<Int64Type>().map(|column| column.value(row));
+        wide.or_else(|| column.as_primitive_opt::<Int32Type>().map(|column| column.value(row).into()))
+    }
+}
+
+struct Maps<'a>(Option<&'a MapArray>);
+
+impl Maps<'_> {
+    fn at(&self, row: usize) -> Result<Option<BTreeMap<String, Option<String>>>, PortError> {
+        let Some(map) = self.0.filter(|map| map.is_valid(row)) else { return Ok(None) };
+        let entries = map.value(row);
+        let text = |column: &'_ ArrayRef| column.as_string_opt::<i32>().cloned().ok_or_else(mistyped);
+        let [keys, values] = entries.columns() else { return Err(mistyped()) };
+        let (keys, values) = (text(keys)?, text(values)?);
+        let entries = keys.iter().zip(values.iter());
+        Ok(Some(entries.filter_map(|(key, value)| Some((key?.to_owned(), value.map(str::to_owned)))).collect()))
+    }
+}
+
+fn list(lists: Option<&ListArray>, row: usize) -> Result<Vec<String>, PortError> {
+    let Some(list) = lists.filter(|list| list.is_valid(row)) else { return Ok(Vec::new()) };
+    let values = list.value(row);
+    let texts = values.as_string_opt::<i32>().ok_or_else(mistyped)?;
+    Ok(texts.iter().flatten().map(str::to_owned).collect())
+}
+
+fn mistyped() -> PortError {
+    unreadable("a column has another type than the protocol says")
+}
+
+fn unreadable(source: impl Into<Box<dyn Error + Send + Sync>>) -> PortError {
+    PortError::new(PortErrorKind::InvalidData, "read a checkpoint", source)
+}

@@ -1,0 +1,137 @@
+//! What a listing of a log says: which versions there are, and where their replay can begin.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delivery::ports::{PortError, PortErrorKind};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+
+use crate::checkpoint::LogFile;
+
+/// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
+const CHECKPOINTS_TRIED: usize = 3;
+
+/// The files of a log, or of its end.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    commits: BTreeMap<u64, ObjectMeta>,
+    /// Parts by version and number of parts.
+    checkpoints: BTreeMap<(u64, u32), BTreeMap<u32, ObjectMeta>>,
+    v2: BTreeSet<u64>,
+}
+
+/// A way to read a version.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// The version that is read.
+    pub(super) version: u64,
+    /// The complete checkpoint to begin with, and all its parts.
+    pub(super) checkpoint: Option<(u64, Vec<Path>)>,
+}
+
+impl Plan {
+    /// The version of the checkpoint.
+    pub(super) fn checkpoint(&self) -> Option<u64> {
+        self.checkpoint.as_ref().map(|(version, _)| *version)
+    }
+
+    /// The first commit that is read.
+    pub(super) fn first_commit(&self) -> u64 {
+        self.checkpoint().map_or(0, |version| version + 1)
+    }
+}
+
+impl Listing {
+    pub(super) fn put(&mut self, meta: ObjectMeta) {
+        match meta.location.filename().and_then(LogFile::parse) {
+            Some(LogFile::Commit(version)) => {
+                self.commits.insert(version, meta);
+            }
+            Some(LogFile::Checkpoint(version)) => {
+                self.checkpoints.entry((version, 1)).or_default().insert(1, meta);
+            }
+            // A single part of one is another name of a single-file checkpoint; the latter has its place already.
+            Some(LogFile::Part { version, part, parts }) => {
+                self.checkpoints.entry((version, parts)).or_default().entry(part).or_insert(meta);
+            }
+            Some(LogFile::V2(version)) => {
+                self.v2.insert(version);
+            }
+            None => {}
+        }
+    }
+
+    /// The newest version that can be read.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        let commit = self.commits.last_key_value().map(|(version, _)| *version);
+        commit.max(self.newest_checkpoint())
+    }
+
+    /// The newest complete checkpoint.
+    pub(crate) fn newest_checkpoint(&self) -> Option<u64> {
+        self.complete(u64::MAX).next().map(|(version, _)| version)
+    }
+
+    /// The commits, in order.
+    pub(crate) fn commits(&self) -> &BTreeMap<u64, ObjectMeta> {
+        &self.commits
+    }
+
+    /// Every file of a checkpoint, complete or not.
+    pub(crate) fn checkpoint_files(&self) -> impl Iterator<Item = (u64, &ObjectMeta)> {
+        self.checkpoints.iter().flat_map(|((version, _), parts)| parts.values().map(|meta| (*version, meta)))
+    }
+
+    /// Complete checkpoints that are not newer than a version, newest first.
+    pub(crate) fn complete(&self, until: u64) -> impl Iterator<Item = (u64, Vec<Path>)> {
+        let checkpoints = self.checkpoints.range(..=(until, u32::MAX)).rev();
+        checkpoints
+            .filter(|((_, parts), found)| usize::try_from(*parts).is_ok_and(|parts| parts == found.len()))
+            .map(|((version, _), found)| (*version, found.values().map(|meta| meta.location.clone()).collect()))
+    }
+
+    /// The ways to read a version (the newest, if none is given), the cheapest first.
+    pub(super) fn plans(&self, version: Option<u64>) -> Result<Vec<Plan>, PortError> {
+        let newest = self.newest().ok_or_else(|| missing("the table has no log"))?;
+        let version = version.unwrap_or(newest);
+        if version > newest {
+            return Err(missing("the table has no such version"));
+        }
+        let begins = self.complete(version).take(CHECKPOINTS_TRIED).map(Some).chain([None]);
+        let plans: Vec<_> = begins
+            .map(|checkpoint| Plan { version, checkpoint })
+            .filter(|plan| {
+                let needed = version + 1 - plan.first_commit();
+                u64::try_from(self.commits.range(plan.first_commit()..version + 1).count()) == Ok(needed)
+            })
+            .collect();
+        if plans.is_empty() { Err(self.unreadable(version)) } else { Ok(plans) }
+    }
+
+    /// Why a version cannot be read.
+    fn unreadable(&self, version: u64) -> PortError {
+        if self.v2.range(..=version).next().is_some() {
+            return broken("the version needs a V2 checkpoint, which is not read; write a classic one");
+        }
+        let oldest = self.commits.first_key_value().map_or(0, |(version, _)| *version);
+        let whole = self.commits.keys().filter(|found| **found <= version).count();
+        let gap = u64::try_from(whole) != Ok((version + 1).saturating_sub(oldest));
+        match oldest {
+            0 => broken("a version in the middle is missing"),
+            // Every checkpoint that could have led there is gone with the commits: the log was cleaned up.
+            _ if self.newest_checkpoint().is_some_and(|checkpoint| checkpoint > version) => {
+                missing("the version is older than what is kept of the table's log")
+            }
+            _ if gap => broken("a version in the middle is missing"),
+            _ => broken("version 0 is missing, and there is no checkpoint"),
+        }
+    }
+}
+
+pub(super) fn missing(reason: &'static str) -> PortError {
+    PortError::new(PortErrorKind::NotFound, "find a version of a table", reason)
+}
+
+fn broken(reason: &'static str) -> PortError {
+    PortError::new(PortErrorKind::InvalidData, "read a table's log", reason)
+}
