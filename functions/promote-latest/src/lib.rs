@@ -71,7 +71,7 @@ impl Task for PromoteLatest {
 
 #[cfg(test)]
 mod tests {
-    use delivery::ports::{Commit, DataFile, WriteOutcome};
+    use delivery::ports::{Commit, DataChange, DataFile, WriteOutcome};
     use delivery::schema::{Column, ColumnType, PublicSchema};
     use delivery::staged::StagedFile;
     use serde_json::json;
@@ -106,6 +106,7 @@ mod tests {
             source: "a".to_owned(),
             name: "a".to_owned(),
             column_type: ColumnType::String,
+            source_type: "STRING".to_owned(),
             key: false,
             description: None,
         };
@@ -118,6 +119,7 @@ mod tests {
             transactions: vec![("run/r-1".to_owned(), 1)],
             timestamp: instant(0),
             operation: "WRITE",
+            change: DataChange::Rows,
         };
         assert_eq!(lake.write(&acme, &source, 0, &commit).await.unwrap(), WriteOutcome::Written);
         let function = PromoteLatest {

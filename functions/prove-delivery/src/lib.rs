@@ -115,6 +115,7 @@ mod tests {
             transactions: Vec::new(),
             timestamp: testkit::builders::instant(0),
             operation: "CREATE TABLE",
+            change: delivery::ports::DataChange::Rows,
         };
         let _ = lake.write(&acme, &TableName::probe(), 0, &commit).await.unwrap();
         state.add_table(&acme, &TableName::probe()).await.unwrap();

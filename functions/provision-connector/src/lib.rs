@@ -1,4 +1,5 @@
-//! `ProvisionConnector` and `MarkReady`: a connector's record, share and probe table; then the connector takes data.
+//! `ProvisionConnector` and `MarkReady`: a connector's record, share and probe table; then its metadata tables, and the
+//! connector takes data.
 
 use std::sync::Arc;
 
@@ -6,13 +7,14 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, ConnectorStore, RunStore, SharingBackend, TableLog};
+use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RunStore, SharingBackend, TableLog};
 use delivery::provision::{Provisioning, make_ready, provision};
 use events::steps::{ConnectorInput, ConnectorReport};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
 use serde_json::Value;
 use tables::log::ObjectStoreTableLog;
+use tables::metadata::ObjectStoreMetadataFiles;
 
 /// The function.
 pub struct ProvisionConnector {
@@ -20,6 +22,7 @@ pub struct ProvisionConnector {
     runs: Arc<dyn RunStore>,
     backend: Arc<dyn SharingBackend>,
     log: Arc<dyn TableLog>,
+    files: Arc<dyn MetadataFiles>,
     clock: Arc<dyn Clock>,
 }
 
@@ -59,7 +62,8 @@ impl Task for ProvisionConnector {
             connectors: store.clone(),
             runs: store.clone(),
             backend: store,
-            log: Arc::new(ObjectStoreTableLog::new(bucket)),
+            log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
+            files: Arc::new(ObjectStoreMetadataFiles::new(bucket)),
             clock: Arc::new(SystemClock),
         })
     }
@@ -80,6 +84,7 @@ impl Task for ProvisionConnector {
             connectors: &*self.connectors,
             runs: &*self.runs,
             log: &*self.log,
+            files: &*self.files,
             backend: &*self.backend,
             clock: &*self.clock,
         };
@@ -93,6 +98,7 @@ impl Task for ProvisionConnector {
 
 #[cfg(test)]
 mod tests {
+    use delivery::metadata::MetadataTable;
     use delivery::table::TableName;
     use serde_json::json;
     use testkit::builders::connector_id;
@@ -103,31 +109,45 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_set_up_becomes_a_connector_with_a_probe_and_then_a_ready_one_without() {
+    async fn a_set_up_becomes_a_connector_with_a_probe_and_then_a_ready_one_with_its_metadata_tables() {
         let state = Arc::new(InMemoryState::default());
+        let lake = Arc::new(InMemoryLake::default());
         let function = ProvisionConnector {
             connectors: state.clone(),
             runs: state.clone(),
             backend: state.clone(),
-            log: Arc::new(InMemoryLake::default()),
+            log: lake.clone(),
+            files: lake.clone(),
             clock: Arc::new(ManualClock::at_seconds(0)),
         };
-        let setup = json!({
-            "connectorId": "acme", "teamId": "t", "workflows": "all",
-            "recipient": {"type": "token", "secureContact": "data@acme.test"},
-        });
-        let provision = json!({"action": "provision", "setup": setup});
+        let provision = |activity_log: bool| {
+            json!({"action": "provision", "setup": {
+                "connectorId": "acme", "teamId": "t", "workflows": "all", "activityLog": activity_log,
+                "recipient": {"type": "token", "secureContact": "data@acme.test"},
+            }})
+        };
         let ready = json!({"action": "ready", "connectorId": "acme"});
         let report = |state: &str| json!({"connectorId": "acme", "teamId": "t", "shareName": "acme", "state": state});
-        for (input, expected, shared) in [
-            (&provision, report("provisioning"), vec![TableName::probe()]),
-            (&ready, report("ready"), vec![]),
-            (&provision, report("ready"), vec![TableName::probe()]),
-            (&ready, report("ready"), vec![]),
+        let without = ["WORKFLOWS", "WORKFLOW_RUNS", "WORKFLOW_SCHEMA_FIELDS", "WORKFLOW_SCHEMA_VERSIONS"];
+        let with: Vec<_> = ["ACTIVITY_LOG"].into_iter().chain(without).collect();
+        let probe = "SPILLWAY_PROBE";
+        for (input, state_after, shared) in [
+            (provision(true), "provisioning", vec![probe]),
+            (ready.clone(), "ready", with.clone()),
+            (ready.clone(), "ready", with.clone()),
+            (provision(false), "ready", [&with[..1], &[probe], &without].concat()),
+            (ready.clone(), "ready", without.to_vec()),
+            (provision(true), "ready", [&[probe], &without[..]].concat()),
+            (ready, "ready", with),
         ] {
             let output = function.handle(serde_json::from_value(input.clone()).unwrap()).await.unwrap();
-            assert_eq!(serde_json::to_value(output).unwrap(), expected);
-            assert_eq!(state.shared_tables(&connector_id("acme")), shared);
+            assert_eq!(serde_json::to_value(output).unwrap(), report(state_after));
+            let shared: Vec<_> = shared.into_iter().map(TableName::from_stored).collect();
+            assert_eq!(state.shared_tables(&connector_id("acme")), shared, "{input}");
+        }
+        for table in MetadataTable::ALL {
+            assert_eq!(lake.commit_count(&connector_id("acme"), &table.name()), 1, "made once, of no rows");
+            assert_eq!(lake.metadata_rows(&connector_id("acme"), table), Vec::<delivery::metadata::Row>::new());
         }
     }
 }

@@ -74,10 +74,10 @@ mod tests {
     async fn a_loaded_table_is_shared_and_a_shared_one_costs_one_call() {
         let state = Arc::new(InMemoryState::default());
         let _ = state.provision(&connector("acme", "t")).await.unwrap();
-        let fingerprint = input().staged.fingerprint;
         let now = testkit::builders::instant(0);
         let run = run_key("t", "w-1", "r-1");
-        let opened = state.open_schema_version(&connector_id("acme"), &run.workflow, &fingerprint, now).await.unwrap();
+        let schema = testkit::builders::schema_of("name");
+        let opened = state.open_schema_version(&connector_id("acme"), &run.workflow, &schema, now).await.unwrap();
         let function = ShareTables {
             deliveries: state.clone(),
             tables: state.clone(),

@@ -10,13 +10,18 @@
 //! | `CONNECTOR#<id>` | `WORKFLOW#<workflow>` | its label and newest schema version |
 //! | `CONNECTOR#<id>` | `LABEL#<label>` | a label's workflow |
 //! | `CONNECTOR#<id>` | `LATEST#<workflow>` | a `__LATEST` table |
+//! | `CONNECTOR#<id>` | `SCHEMA#<workflow>#<fingerprint>` | a version table's public columns |
+//! | `CONNECTOR#<id>` | `OUTBOX#<table>#<key>` | a row that waits for a batch of a metadata table |
+//! | `CONNECTOR#<id>` | `SEEN#<table>#<key>` | that such a row was put, kept for [`SEEN_DAYS`] days |
+//! | `CONNECTOR#<id>` | `BATCHED#<table>` | how far a metadata table's batches are |
+//! | `CONNECTOR#<id>` | `CATALOGUE` | how far the catalogue tables follow |
 //! | `CONNECTOR#<id>` | `ACTIVATION` | the newest activation's link, by its hash |
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
 //! | `SHARE#<id in lower case>` | `TABLE#<name in upper case>` | a shared table |
 //! | `TOKEN#<hash>` | `TOKEN` | what a token opens |
 //! | `ACTIVATION#<hash>` | `ACTIVATION` | an activation |
 //!
-//! Ids hold no `#`, so keys cannot run into each other. Every rule that two writers could break is a condition of the
+//! Ids hold no `#`, so keys cannot run into each other; a waiting row's key is the last part of its item's. Every rule that two writers could break is a condition of the
 //! write.
 
 mod activations;
@@ -24,6 +29,8 @@ mod connectors;
 mod deliveries;
 mod expression;
 mod item;
+mod metadata;
+mod outbox;
 mod runs;
 mod shares;
 mod tables;
@@ -38,11 +45,15 @@ use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    DeleteRequest, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
+};
 use delivery::ports::{PortError, PortErrorKind};
 
 use expression::Write;
 use item::{Item, Key};
+
+pub use outbox::SEEN_DAYS;
 
 use crate::failure::port_error;
 
@@ -51,6 +62,12 @@ pub const CONFLICT_ATTEMPTS_MAX: u32 = 12;
 
 /// How often what a batch read left out is asked for again.
 pub const BATCH_ATTEMPTS_MAX: u32 = 6;
+
+/// The most items of one request that reads several.
+const GET_ITEMS_MAX: usize = 100;
+
+/// The most items of one request that deletes several.
+const DELETE_ITEMS_MAX: usize = 25;
 
 /// The most pages that a list is read in. A page has up to 1 MB.
 pub const PAGES_MAX: usize = 50;
@@ -115,11 +132,25 @@ impl DynamoStore {
         operation: &'static str,
         keys: [Key; N],
     ) -> Result<[Option<Item>; N], PortError> {
+        let found = self.get_many(operation, &keys).await?;
+        found.try_into().map_err(|_| damaged(operation, "the table answered for other items"))
+    }
+
+    /// Many items, as they are now, in the order of their keys: one request for each hundred. No key comes twice.
+    async fn get_many(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(GET_ITEMS_MAX) {
+            found.extend(self.get_some(operation, keys).await?);
+        }
+        Ok(found)
+    }
+
+    async fn get_some(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
         let invalid = |error| PortError::new(PortErrorKind::InvalidData, operation, error);
         let wanted = keys.iter().map(Key::attributes).collect();
         let mut request =
             KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build().map_err(invalid)?;
-        let mut found: [Option<Item>; N] = [const { None }; N];
+        let mut found: Vec<Option<Item>> = keys.iter().map(|_| None).collect();
         for attempt in 0..BATCH_ATTEMPTS_MAX {
             let answer = self.client.batch_get_item().request_items(&self.table, request).send().await;
             let answer = answer.map_err(|error| port_error(operation, error))?;
@@ -137,8 +168,42 @@ impl DynamoStore {
         Err(PortError::new(PortErrorKind::Throttled, operation, "the table held items back every time"))
     }
 
+    /// Takes items away, [`DELETE_ITEMS_MAX`] with each request. One that is not there is no error.
+    async fn delete_many(&self, operation: &'static str, keys: &[Key]) -> Result<(), PortError> {
+        let invalid = |error| PortError::new(PortErrorKind::InvalidData, operation, error);
+        for keys in keys.chunks(DELETE_ITEMS_MAX) {
+            let delete = |key: &Key| DeleteRequest::builder().set_key(Some(key.attributes())).build();
+            let deletes = keys.iter().map(delete).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+            let mut rest: Vec<_> =
+                deletes.into_iter().map(|delete| WriteRequest::builder().delete_request(delete).build()).collect();
+            for attempt in 0..BATCH_ATTEMPTS_MAX {
+                let answer = self.client.batch_write_item().request_items(&self.table, rest).send().await;
+                let answer = answer.map_err(|error| port_error(operation, error))?;
+                rest = answer.unprocessed_items.and_then(|mut items| items.remove(&self.table)).unwrap_or_default();
+                if rest.is_empty() {
+                    break;
+                }
+                pause(attempt).await;
+            }
+            if !rest.is_empty() {
+                return Err(PortError::new(
+                    PortErrorKind::Throttled,
+                    operation,
+                    "the table held items back every time",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The items of a partition whose sort key begins so, as they are now, in the order of their keys.
     async fn list(&self, operation: &'static str, begins: Key) -> Result<Vec<Item>, PortError> {
+        self.list_first(operation, begins, usize::MAX).await
+    }
+
+    /// At least the first `items_min` of these items, if there are so many.
+    async fn list_first(&self, operation: &'static str, begins: Key, items_min: usize) -> Result<Vec<Item>, PortError> {
+        let limit = i32::try_from(items_min).ok();
         let mut items = Vec::new();
         let mut from = None;
         for _ in 0..PAGES_MAX {
@@ -150,13 +215,14 @@ impl DynamoStore {
                 .expression_attribute_values(":pk", item::text(&begins.pk))
                 .expression_attribute_values(":sk", item::text(&begins.sk))
                 .consistent_read(true)
+                .set_limit(limit)
                 .set_exclusive_start_key(from)
                 .send()
                 .await
                 .map_err(|error| port_error(operation, error))?;
             items.extend(answer.items.into_iter().flatten());
             from = answer.last_evaluated_key;
-            if from.is_none() {
+            if from.is_none() || items.len() >= items_min {
                 return Ok(items);
             }
         }

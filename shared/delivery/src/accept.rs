@@ -64,10 +64,7 @@ pub async fn accept(
     // A schema that cannot be public is the staging's to refuse.
     if let (Accepted::Started, Ok(schema)) = (&accepted, PublicSchema::of(&run.fields)) {
         for connector in &connectors {
-            tables
-                .open_schema_version(connector, run.workflow(), &schema.fingerprint(), now)
-                .await
-                .map_err(classify)?;
+            tables.open_schema_version(connector, run.workflow(), &schema, now).await.map_err(classify)?;
         }
     }
     starter.start(&run.key, &connectors).await.map_err(classify)?;

@@ -21,6 +21,8 @@ pub enum Phase {
     Proof,
     /// A connector could not be set up.
     Setup,
+    /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
+    Maintenance,
 }
 
 impl Phase {
@@ -36,6 +38,7 @@ impl Phase {
             Self::Share => "share",
             Self::Proof => "proof",
             Self::Setup => "setup",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -119,6 +122,8 @@ codes! {
     MessageTooLarge = "MESSAGE_TOO_LARGE", Accept, Rejected;
     /// The state table or the queue did not answer while a message was accepted.
     AcceptUnavailable = "ACCEPT_UNAVAILABLE", Accept, Transient;
+    /// The state table or the queue did not answer while activity was recorded.
+    ActivityUnavailable = "ACTIVITY_UNAVAILABLE", Accept, Transient;
 
     /// The run's record is not in the state table.
     RunNotRecorded = "RUN_NOT_RECORDED", Staging, Defect;
@@ -128,14 +133,20 @@ codes! {
     OutputDenied = "OUTPUT_DENIED", Staging, Rejected;
     /// The output's format is not one that can be staged.
     OutputFormatUnsupported = "OUTPUT_FORMAT_UNSUPPORTED", Staging, Rejected;
-    /// The output ends in the middle of a row.
+    /// The output ends in the middle of a row, of a document or of a gzip stream.
     OutputTruncated = "OUTPUT_TRUNCATED", Staging, Rejected;
+    /// An output object is not in the announced format.
+    OutputInvalid = "OUTPUT_INVALID", Staging, Rejected;
+    /// An output object, or a part of it that has to be held at once, is over a limit.
+    OutputTooLarge = "OUTPUT_TOO_LARGE", Staging, Rejected;
     /// The output has another number of rows than announced.
     RowCountMismatch = "ROW_COUNT_MISMATCH", Staging, Rejected;
     /// A row is not JSON.
     RowNotJson = "ROW_NOT_JSON", Staging, Rejected;
     /// A row is JSON but not an object.
     RowNotObject = "ROW_NOT_OBJECT", Staging, Rejected;
+    /// A record has another number of cells than its header.
+    RowCellsMismatch = "ROW_CELLS_MISMATCH", Staging, Rejected;
     /// A row is over the size limit.
     RowTooLarge = "ROW_TOO_LARGE", Staging, Rejected;
     /// A row is nested deeper than the limit.
@@ -151,7 +162,7 @@ codes! {
 
     /// The run's schema has no public field.
     NoPublicFields = "NO_PUBLIC_FIELDS", Schema, Rejected;
-    /// Two public fields have the same name, or names that differ by case only.
+    /// Two public fields, or two keys of a shape, have the same name.
     FieldNamesClash = "FIELD_NAMES_CLASH", Schema, Rejected;
     /// The schema has more columns, or is nested deeper, than allowed.
     SchemaTooLarge = "SCHEMA_TOO_LARGE", Schema, Rejected;
@@ -183,6 +194,14 @@ codes! {
     PublishTableCorrupt = "PUBLISH_TABLE_CORRUPT", Publish, Defect;
     /// The publishing function ended without an answer, several times.
     PublishInterrupted = "PUBLISH_INTERRUPTED", Publish, Transient;
+    /// Storage or the state table did not answer while metadata tables were written.
+    MetadataUnavailable = "METADATA_UNAVAILABLE", Publish, Transient;
+    /// The metadata tables' path may not be written.
+    MetadataDenied = "METADATA_DENIED", Publish, Defect;
+    /// Other writers of a metadata table were first too many times.
+    MetadataConflict = "METADATA_CONFLICT", Publish, Conflict;
+    /// The log of a metadata table, or what is known of it, cannot be read.
+    MetadataCorrupt = "METADATA_CORRUPT", Publish, Defect;
 
     /// The connector does not exist.
     ConnectorNotFound = "CONNECTOR_NOT_FOUND", Share, Rejected;
@@ -222,6 +241,13 @@ codes! {
     InvitationRefused = "INVITATION_REFUSED", Setup, Defect;
     /// A set-up function ended without an answer, several times.
     SetupInterrupted = "SETUP_INTERRUPTED", Setup, Transient;
+
+    /// Storage or the queue did not answer while a table was maintained.
+    MaintenanceUnavailable = "MAINTENANCE_UNAVAILABLE", Maintenance, Transient;
+    /// The maintenance may not read, write or delete below the connectors' prefix.
+    MaintenanceDenied = "MAINTENANCE_DENIED", Maintenance, Defect;
+    /// A table's log or one of its data files cannot be read.
+    MaintenanceTableCorrupt = "MAINTENANCE_TABLE_CORRUPT", Maintenance, Defect;
 }
 
 impl fmt::Display for FailureCode {

@@ -4,9 +4,13 @@
 //! and one module per step. Knows no SDK, no Arrow, no serde and no clock: times and random ids are passed in.
 
 pub mod accept;
+pub mod activity;
+pub mod catalogue;
 pub mod connector;
 pub mod failure;
 pub mod ids;
+pub mod metadata;
+pub mod metadata_writer;
 pub mod outcome;
 pub mod ports;
 pub mod promote;

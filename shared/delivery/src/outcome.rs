@@ -2,22 +2,28 @@
 
 use crate::failure::{FailureCode, StepError};
 use crate::ids::DeliveryKey;
-use crate::ports::{DeliveryStore, PortError};
+use crate::metadata::DeliveredRun;
+use crate::ports::{Clock, DeliveryStore, MetadataWriterWaker, PortError};
 use crate::state::{Ended, Failure, Step};
 use crate::timestamp::Timestamp;
 
-/// Records a delivery as shared.
+/// Records a delivery as shared and its row of `WORKFLOW_RUNS` as waiting, in one write, and wakes the writer: also
+/// when the delivery was shared before, because the attempt that shared it may have ended before it woke anybody.
 ///
 /// # Errors
 ///
-/// `SHARE_UNAVAILABLE` if the state table did not answer.
+/// `SHARE_UNAVAILABLE` if the state table or the queue did not answer.
 pub async fn record_shared(
     deliveries: &dyn DeliveryStore,
+    waker: &dyn MetadataWriterWaker,
+    clock: &dyn Clock,
     delivery: &DeliveryKey,
-    ended: Ended,
-    now: Timestamp,
+    delivered: DeliveredRun,
 ) -> Result<(), StepError> {
-    deliveries.end(delivery, &ended, now).await.map_err(classify)
+    let ended = Ended::Shared(Box::new(delivered));
+    deliveries.end(delivery, &ended, clock.now()).await.map_err(classify)?;
+    // The time after the write: a wake covers what was written before it.
+    waker.wake(&delivery.connector, clock.now()).await.map_err(classify)
 }
 
 /// Records a delivery as failed in a step and returns the failure that is kept. A function that ended without an

@@ -3,9 +3,11 @@
 
 use async_trait::async_trait;
 
+use crate::catalogue::CatalogueEntry;
 use crate::connector::{Connector, Scope};
 use crate::failure::StepError;
 use crate::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
+use crate::metadata::{Batched, BegunBatch, DeliveredFacts, KeptRow, MetadataTable, Row, WaitingRow};
 use crate::run::Run;
 use crate::schema::{Fingerprint, PublicSchema};
 use crate::staged::{StagedFile, StagedRun};
@@ -59,13 +61,15 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// A connector that takes data, as far as accepting a run needs it.
+/// A connector that takes data, as far as accepting a run or an activity event needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadyConnector {
     /// The connector.
     pub id: ConnectorId,
     /// Which workflows it takes.
     pub workflows: Scope,
+    /// Whether activity is delivered.
+    pub activity_log: bool,
 }
 
 /// Whether a run was recorded now or before.
@@ -109,7 +113,8 @@ pub trait DeliveryStore: Send + Sync {
     /// [`Step::Staging`] counts an attempt.
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError>;
 
-    /// Notes what a delivery ended with.
+    /// Notes what a delivery ended with. The first `shared` of a delivery puts, in the same write, its row of
+    /// [`MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing.
     async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError>;
 
     /// The delivery's record.
@@ -133,13 +138,13 @@ pub trait TableStore: Send + Sync {
     /// Reads connector, delivery and version table.
     async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError>;
 
-    /// Opens the version table of a fingerprint: a known one keeps its number, a new one gets the next, and two that
+    /// Opens the version table of a schema: a known fingerprint keeps its number, a new one gets the next, and two that
     /// open the same at once agree.
     async fn open_schema_version(
         &self,
         connector: &ConnectorId,
         workflow: &WorkflowId,
-        fingerprint: &Fingerprint,
+        schema: &PublicSchema,
         now: Timestamp,
     ) -> Result<VersionTable, PortError>;
 
@@ -211,6 +216,17 @@ pub struct Commit {
     pub timestamp: Timestamp,
     /// The operation's name in `commitInfo`.
     pub operation: &'static str,
+    /// What the commit's files mean to readers of changes.
+    pub change: DataChange,
+}
+
+/// What a commit's files mean to those who read changes: the `dataChange` flag of its actions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataChange {
+    /// Rows enter or leave the table.
+    Rows,
+    /// The same rows lie in other files.
+    Layout,
 }
 
 /// A data file of a table.
@@ -235,6 +251,8 @@ pub struct LoggedCommit {
     pub adds: Vec<DataFile>,
     /// `txn` actions: application id and its version.
     pub transactions: Vec<(String, i64)>,
+    /// What the files mean: [`DataChange::Layout`] if there are files and none of them says `dataChange`.
+    pub change: DataChange,
 }
 
 /// What a table holds at one version.
@@ -294,6 +312,15 @@ pub trait TableLog: Send + Sync {
         table: &TableName,
         table_version: u64,
     ) -> Result<TableContents, PortError>;
+
+    /// The version of an application's newest `txn` action in a table, found by replaying the log: for when the
+    /// commits in question may have been cleaned up.
+    async fn transaction(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        application_id: &str,
+    ) -> Result<Option<i64>, PortError>;
 
     /// Copies a staged file into a table's folder inside the storage. Copying again is harmless.
     async fn copy_staged(
@@ -431,6 +458,186 @@ pub trait Inviter: Send + Sync {
     /// Makes a new link in place of any earlier unused one, sends it to the secure contact, and notes that it was
     /// sent. The link exists nowhere else.
     async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// Keeps rows of the tables that are written in batches until their batch is committed.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// Puts rows that wait for the next batch of their table. A key that was put before, waiting still or committed
+    /// already, is passed over: doing it twice does it once.
+    async fn put(
+        &self,
+        connector: &ConnectorId,
+        table: MetadataTable,
+        rows: &[WaitingRow],
+        now: Timestamp,
+    ) -> Result<(), PortError>;
+}
+
+/// What the writer of the metadata tables begins with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WriterView {
+    /// The connector, if it exists.
+    pub connector: Option<Connector>,
+    /// What is known of [`MetadataTable::WorkflowRuns`].
+    pub runs: Batched,
+    /// What is known of [`MetadataTable::ActivityLog`].
+    pub activity: Batched,
+    /// How far the catalogue tables follow.
+    pub catalogue: CatalogueMark,
+}
+
+/// How far the catalogue tables follow what is known of workflows and their schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CatalogueMark {
+    /// How often something changed that the tables tell of.
+    pub changes: u64,
+    /// The changes that the tables are known to tell of.
+    pub published: u64,
+}
+
+/// Whether a batch is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum BatchBegun {
+    /// Begun now.
+    Now,
+    /// Another writer was first: what is known is out of date.
+    Outdated,
+}
+
+/// Whether something that the catalogue tables tell of is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum CatalogueChange {
+    /// A schema version has its first delivered run, or a workflow a new name; [`CatalogueMark::changes`] counts it.
+    Changed,
+    /// The tables stay as they are.
+    Unchanged,
+}
+
+/// The writer's side of the [`Outbox`], and what it knows of the tables. All reads are consistent: what was written
+/// before a read is seen by it.
+#[async_trait]
+pub trait MetadataStore: Send + Sync {
+    /// Reads everything that a drain begins with, in one request.
+    async fn writer_view(&self, connector: &ConnectorId) -> Result<WriterView, PortError>;
+
+    /// What is known of a table that is written in batches.
+    async fn batched(&self, connector: &ConnectorId, table: MetadataTable) -> Result<Batched, PortError>;
+
+    /// The first rows that wait, in the order of their keys: at most [`crate::metadata::BATCH_ROWS_MAX`] with at most
+    /// [`crate::metadata::BATCH_KEY_BYTES_MAX`] of keys, and whether more wait.
+    async fn waiting(&self, connector: &ConnectorId, table: MetadataTable) -> Result<(Vec<KeptRow>, More), PortError>;
+
+    /// Those of these rows that still wait, in the order of the keys.
+    async fn rows_of(
+        &self,
+        connector: &ConnectorId,
+        table: MetadataTable,
+        keys: &[String],
+    ) -> Result<Vec<KeptRow>, PortError>;
+
+    /// Begins a batch if `known` is still what is known of the table. [`Batched`] has to be read before the rows that
+    /// wait: rows of a finished batch are gone before its number is.
+    async fn begin(
+        &self,
+        connector: &ConnectorId,
+        table: MetadataTable,
+        known: &Batched,
+        batch: &BegunBatch,
+    ) -> Result<BatchBegun, PortError>;
+
+    /// Deletes the rows of a committed batch, and then notes that it is finished and the table version that its commit
+    /// is at most behind. Finishing again is harmless.
+    async fn finish(
+        &self,
+        connector: &ConnectorId,
+        table: MetadataTable,
+        batch: &BegunBatch,
+        table_version: u64,
+    ) -> Result<(), PortError>;
+
+    /// Notes of delivered runs, for each schema version, the first one (once, by `finished_at`), and for each workflow
+    /// its name as of the newest one; in the same write, that the catalogue changed, if one of these is new.
+    async fn note_delivered(
+        &self,
+        connector: &ConnectorId,
+        delivered: &[DeliveredFacts],
+    ) -> Result<CatalogueChange, PortError>;
+
+    /// How far the catalogue tables follow.
+    async fn catalogue_mark(&self, connector: &ConnectorId) -> Result<CatalogueMark, PortError>;
+
+    /// The schema versions with at least one delivered run, in the order of workflows and numbers.
+    async fn catalogue(&self, connector: &ConnectorId) -> Result<Vec<CatalogueEntry>, PortError>;
+
+    /// Notes that the catalogue tables tell of this many changes. Never goes back.
+    async fn catalogue_published(&self, connector: &ConnectorId, changes: u64) -> Result<(), PortError>;
+}
+
+/// Whether there is more than was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// More waits.
+    Yes,
+    /// That was all.
+    No,
+}
+
+/// A data file of a metadata table with its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedFile {
+    /// Name, size and statistics.
+    pub file: DataFile,
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Encodes rows of metadata tables, and puts the files where the tables lie.
+#[async_trait]
+pub trait MetadataFiles: Send + Sync {
+    /// The Delta schema text of a metadata table, with a comment on each column.
+    fn metadata_schema_string(&self, table: MetadataTable) -> String;
+
+    /// Rows as one data file. Its name begins with `prefix` and ends with a hash of its bytes: equal rows make an equal
+    /// file, and different ones never overwrite each other.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if a row does not have its table's columns.
+    fn encode(&self, table: MetadataTable, prefix: &str, rows: &[Row]) -> Result<EncodedFile, PortError>;
+
+    /// Puts a file into a table's folder. Putting again is harmless.
+    async fn put_file(
+        &self,
+        connector: &ConnectorId,
+        table: MetadataTable,
+        file: &EncodedFile,
+    ) -> Result<(), PortError>;
+}
+
+/// Wakes the writer of a connector's metadata tables.
+#[async_trait]
+pub trait MetadataWriterWaker: Send + Sync {
+    /// Has the metadata tables of a connector written some seconds from now. Many calls at about one time are one
+    /// wake; rows that were put into the [`Outbox`] before the call are seen by it.
+    async fn wake(&self, connector: &ConnectorId, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// Asks for a table's maintenance.
+#[async_trait]
+pub trait MaintenanceRequests: Send + Sync {
+    /// Has these tables looked at soon: checkpoint, and compaction if there are many small files. Asking twice is
+    /// harmless.
+    async fn request(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError>;
+}
+
+/// Asks for the full maintenance of tables.
+#[async_trait]
+pub trait FullMaintenanceRequests: Send + Sync {
+    /// Has these tables looked at soon, log and files cleaned up too. Asking twice is harmless.
+    async fn request_full(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError>;
 }
 
 /// Takes messages that will never pass, with the reason, where somebody can see them.

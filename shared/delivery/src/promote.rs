@@ -3,12 +3,17 @@
 //! What a version of `__LATEST` mirrors is said by the `txn` actions of its own log, so a plan made on version `k`
 //! can only become version `k + 1`: whoever loses the race reads the winner's commit and plans again. Running twice
 //! plans nothing the second time.
+//!
+//! The usual plan ships the version table's commits. If they are too many, or the first of them are cleaned up, the
+//! plan compares what both tables hold and makes up for the difference in one commit.
+
+use std::collections::BTreeSet;
 
 use crate::failure::{FailureCode, StepError};
-use crate::ids::DeliveryKey;
+use crate::ids::{ConnectorId, DeliveryKey};
 use crate::ports::{
-    Clock, Commit, DataFile, DeliveryStore, LoggedCommit, PortError, PortErrorKind, SharingBackend, TableLog,
-    TableStore, WriteOutcome,
+    Clock, Commit, DataChange, DataFile, DeliveryStore, LoggedCommit, PortError, PortErrorKind, SharingBackend,
+    TableLog, TableStore, WriteOutcome,
 };
 use crate::state::Step;
 use crate::table::{LatestTable, Membership, Mirrored, TableName, WorkflowLabel};
@@ -16,6 +21,9 @@ use crate::timestamp::Timestamp;
 
 /// The most plans that one attempt makes, before the state machine lets it begin again.
 const PLANS_MAX: u32 = 64;
+
+/// The most commits that are shipped one by one. Whoever is further behind reads both tables instead.
+const SHIPPED_COMMITS_MAX: u64 = 64;
 
 /// What promoting needs of the world.
 #[derive(Clone, Copy)]
@@ -70,28 +78,20 @@ pub async fn promote(
     let table = TableName::latest(label);
     let known = ports.tables.latest(connector, workflow).await.map_err(classify)?;
     let mut membership = known.as_ref().map_or(Membership::Unshared, |latest| latest.shared);
-    let mut position = known
-        .as_ref()
-        .map(|latest| Position { table_version: latest.table_version, mirrored: latest.mirrored.clone() });
+    let mut position = match &known {
+        Some(latest) => Some(Position { table_version: latest.table_version, mirrored: latest.mirrored.clone() }),
+        None => position_in_log(ports, connector, &table).await?,
+    };
     for _ in 0..PLANS_MAX {
         let next = position.as_ref().map_or(0, |position| position.table_version + 1);
         if let Some(planned) = plan(ports, delivery, &table, position.as_ref(), proven).await? {
             ports.log.copy_between(connector, &proven.source, &table, &planned.commit.adds).await.map_err(classify)?;
-            match ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)? {
-                WriteOutcome::Written => {
-                    position = Some(Position { table_version: next, mirrored: planned.mirrored });
-                }
-                WriteOutcome::Taken => {
-                    let taken = ports.log.read(connector, &table, next).await.map_err(classify)?.ok_or_else(|| {
-                        StepError::new(
-                            FailureCode::PublishConflict,
-                            "a version of the log of LATEST is taken but cannot be read yet",
-                        )
-                    })?;
-                    position = Some(Position { table_version: next, mirrored: mirrored_after(position, &taken)? });
-                    continue;
-                }
-            }
+            position =
+                Some(match ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)? {
+                    WriteOutcome::Written => Position { table_version: next, mirrored: planned.mirrored },
+                    WriteOutcome::Taken => read_position(ports, connector, &table, next, position).await?,
+                });
+            continue;
         }
         let Some(reached) = position else { return Ok(()) };
         if membership == Membership::Unshared {
@@ -106,6 +106,32 @@ pub async fn promote(
         return Ok(());
     }
     Err(StepError::new(FailureCode::PublishConflict, "other runs were first too many times; promoting begins again"))
+}
+
+/// Where the log stands, for when the state table does not know: before the first commit, or after the state was lost.
+async fn position_in_log(
+    ports: Promoting<'_>,
+    connector: &ConnectorId,
+    table: &TableName,
+) -> Result<Option<Position>, StepError> {
+    match ports.log.newest_version(connector, table).await.map_err(classify)? {
+        Some(newest) => read_position(ports, connector, table, newest, None).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The position after a version that somebody else wrote.
+async fn read_position(
+    ports: Promoting<'_>,
+    connector: &ConnectorId,
+    table: &TableName,
+    table_version: u64,
+    before: Option<Position>,
+) -> Result<Position, StepError> {
+    let commit = ports.log.read(connector, table, table_version).await.map_err(classify)?.ok_or_else(|| {
+        StepError::new(FailureCode::PublishConflict, "a version of the log of LATEST is taken but cannot be read yet")
+    })?;
+    Ok(Position { table_version, mirrored: mirrored_after(before, &commit)? })
 }
 
 /// A version of `__LATEST`, and what it mirrors.
@@ -130,45 +156,85 @@ async fn plan(
 ) -> Result<Option<Planned>, StepError> {
     match position {
         Some(position) if position.mirrored.source == proven.source => {
-            if position.mirrored.source_version >= proven.source_version {
-                return Ok(None);
-            }
-            ship(ports, delivery, &position.mirrored, proven).await.map(Some)
+            catch_up(ports, delivery, table, position, proven).await
         }
         Some(position) if position.mirrored.newest_finished_at >= proven.finished_at => Ok(None),
         Some(_) | None => switch(ports, delivery, table, position, proven).await.map(Some),
     }
 }
 
-/// Ships the source's commits since the mirrored one, as one commit.
+/// The next commit on the way to a version of the table that is mirrored already; `None` if it is reached.
+async fn catch_up(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    table: &TableName,
+    position: &Position,
+    proven: &Proven,
+) -> Result<Option<Planned>, StepError> {
+    let mirrored = &position.mirrored;
+    if mirrored.source_version >= proven.source_version {
+        // The rows came with a neighbour's promotion, which may not have known when this run finished.
+        let later = mirrored.newest_finished_at < proven.finished_at;
+        let mirrored = Mirrored { newest_finished_at: proven.finished_at, ..mirrored.clone() };
+        return Ok(later.then(|| Planned::of(ports, Contents::default(), mirrored)));
+    }
+    if proven.source_version - mirrored.source_version <= SHIPPED_COMMITS_MAX
+        && let Some(planned) = ship(ports, delivery, mirrored, proven).await?
+    {
+        return Ok(Some(planned));
+    }
+    rebuild(ports, delivery, table, position, proven).await.map(Some)
+}
+
+/// Ships the source's commits since the mirrored one, as one commit: as many as mean the same to readers of changes,
+/// so that rows which a compaction moved are still seen to arrive. `None` if a commit was cleaned up.
 async fn ship(
     ports: Promoting<'_>,
     delivery: &DeliveryKey,
     mirrored: &Mirrored,
     proven: &Proven,
-) -> Result<Planned, StepError> {
-    let (mut adds, mut removes) = (Vec::<DataFile>::new(), Vec::new());
-    let mut newest_finished_at = mirrored.newest_finished_at.max(proven.finished_at);
+) -> Result<Option<Planned>, StepError> {
+    let mut shipped: Option<Contents> = None;
+    let mut after = mirrored.clone();
     for version in mirrored.source_version + 1..=proven.source_version {
-        let commit =
-            ports.log.read(&delivery.connector, &proven.source, version).await.map_err(classify)?.ok_or_else(|| {
-                StepError::new(
-                    FailureCode::PublishTableCorrupt,
-                    "a commit of the version table is missing from its log; see whether it was cleaned up too early",
-                )
-            })?;
-        newest_finished_at = commit.newest_finished_at().map_or(newest_finished_at, |at| at.max(newest_finished_at));
-        for removed in commit.removes {
-            match adds.iter().position(|added| added.name == removed.name) {
-                Some(shipped_here) => drop(adds.remove(shipped_here)),
-                None => removes.push(removed),
-            }
+        let read = ports.log.read(&delivery.connector, &proven.source, version).await.map_err(classify)?;
+        let Some(commit) = read else { return Ok(None) };
+        match &mut shipped {
+            Some(contents) if contents.change != commit.change => break,
+            Some(_) | None => {}
         }
-        adds.extend(commit.adds);
+        after.source_version = version;
+        after.newest_finished_at =
+            commit.newest_finished_at().unwrap_or(after.newest_finished_at).max(after.newest_finished_at);
+        shipped.get_or_insert_with(|| Contents { change: commit.change, ..Contents::default() }).apply(commit);
     }
-    let mirrored =
-        Mirrored { source: proven.source.clone(), source_version: proven.source_version, newest_finished_at };
-    Ok(Planned { commit: commit_of(ports, None, removes, adds, &mirrored), mirrored })
+    Ok(shipped.map(|contents| Planned::of(ports, contents, after)))
+}
+
+/// Brings the table to the source's files at once: what both have stays.
+async fn rebuild(
+    ports: Promoting<'_>,
+    delivery: &DeliveryKey,
+    table: &TableName,
+    position: &Position,
+    proven: &Proven,
+) -> Result<Planned, StepError> {
+    let source =
+        ports.log.contents(&delivery.connector, &proven.source, proven.source_version).await.map_err(classify)?;
+    let own = ports.log.contents(&delivery.connector, table, position.table_version).await.map_err(classify)?;
+    let names = |files: &[DataFile]| files.iter().map(|file| file.name.clone()).collect::<BTreeSet<_>>();
+    let (in_source, in_own) = (names(&source.files), names(&own.files));
+    let contents = Contents {
+        removes: own.files.into_iter().filter(|file| !in_source.contains(&file.name)).collect(),
+        adds: source.files.into_iter().filter(|file| !in_own.contains(&file.name)).collect(),
+        ..Contents::default()
+    };
+    let mirrored = Mirrored {
+        source: proven.source.clone(),
+        source_version: proven.source_version,
+        newest_finished_at: position.mirrored.newest_finished_at.max(proven.finished_at),
+    };
+    Ok(Planned::of(ports, contents, mirrored))
 }
 
 /// Replaces everything in place: the source's schema and files for the table's own, in one commit.
@@ -192,30 +258,57 @@ async fn switch(
         source_version: proven.source_version,
         newest_finished_at: proven.finished_at,
     };
-    Ok(Planned { commit: commit_of(ports, Some(source.schema_string), removes, source.files, &mirrored), mirrored })
+    let contents =
+        Contents { schema_string: Some(source.schema_string), removes, adds: source.files, change: DataChange::Rows };
+    Ok(Planned::of(ports, contents, mirrored))
 }
 
 const MIRROR_PREFIX: &str = "mirror/";
 const FINISHED_AT: &str = "newest-finished-at";
 
-fn commit_of(
-    ports: Promoting<'_>,
+/// What a commit of `__LATEST` changes.
+struct Contents {
     schema_string: Option<String>,
     removes: Vec<DataFile>,
     adds: Vec<DataFile>,
-    mirrored: &Mirrored,
-) -> Commit {
-    let source_version = i64::try_from(mirrored.source_version).unwrap_or(i64::MAX);
-    Commit {
-        schema_string,
-        removes,
-        adds,
-        transactions: vec![
-            (format!("{MIRROR_PREFIX}{}", mirrored.source), source_version),
-            (FINISHED_AT.to_owned(), mirrored.newest_finished_at.millis()),
-        ],
-        timestamp: ports.clock.now(),
-        operation: "MIRROR",
+    change: DataChange,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        Self { schema_string: None, removes: Vec::new(), adds: Vec::new(), change: DataChange::Rows }
+    }
+}
+
+impl Contents {
+    /// Adds a commit of the source behind those before it.
+    fn apply(&mut self, commit: LoggedCommit) {
+        for removed in commit.removes {
+            match self.adds.iter().position(|added| added.name == removed.name) {
+                Some(shipped_here) => drop(self.adds.remove(shipped_here)),
+                None => self.removes.push(removed),
+            }
+        }
+        self.adds.extend(commit.adds);
+    }
+}
+
+impl Planned {
+    fn of(ports: Promoting<'_>, contents: Contents, mirrored: Mirrored) -> Self {
+        let source_version = i64::try_from(mirrored.source_version).unwrap_or(i64::MAX);
+        let commit = Commit {
+            schema_string: contents.schema_string,
+            removes: contents.removes,
+            adds: contents.adds,
+            transactions: vec![
+                (format!("{MIRROR_PREFIX}{}", mirrored.source), source_version),
+                (FINISHED_AT.to_owned(), mirrored.newest_finished_at.millis()),
+            ],
+            timestamp: ports.clock.now(),
+            operation: "MIRROR",
+            change: contents.change,
+        };
+        Self { commit, mirrored }
     }
 }
 

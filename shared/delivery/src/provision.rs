@@ -4,9 +4,11 @@ use crate::accept::CONNECTORS_PER_TEAM_MAX;
 use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
+use crate::metadata::MetadataTable;
+use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
-    Clock, Commit, ConnectorStore, Invitation, Inviter, PortError, PortErrorKind, Provisioned, RunStore,
-    SharingBackend, TableLog,
+    Clock, Commit, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
+    Provisioned, RunStore, SharingBackend, TableLog,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
 use crate::table::TableName;
@@ -20,6 +22,8 @@ pub struct Provisioning<'a> {
     pub runs: &'a dyn RunStore,
     /// The tables' logs.
     pub log: &'a dyn TableLog,
+    /// The metadata tables' schemas.
+    pub files: &'a dyn MetadataFiles,
     /// Who may read what.
     pub backend: &'a dyn SharingBackend,
     /// The time.
@@ -65,6 +69,7 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Con
         transactions: Vec::new(),
         timestamp: ports.clock.now(),
         operation: "CREATE TABLE",
+        change: DataChange::Rows,
     };
     // Written by an earlier attempt, or now: the same table.
     let _ = ports.log.write(&connector.id, &TableName::probe(), 0, &commit).await.map_err(classify)?;
@@ -72,7 +77,8 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Con
     Ok(connector)
 }
 
-/// Marks a connector whose probe was read back as ready, and takes the probe table out of the share.
+/// Marks a connector whose probe was read back as ready, takes the probe table out of the share and puts the metadata
+/// tables into it, of no rows yet. An activity log that is not wanted any more leaves the share; its rows stay.
 ///
 /// # Errors
 ///
@@ -80,6 +86,12 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Con
 pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId) -> Result<Connector, StepError> {
     let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
+    for table in tables_of(&connector) {
+        make_table(ports.log, ports.files, ports.backend, ports.clock, id, table).await.map_err(classify)?;
+    }
+    if !connector.activity_log {
+        ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
+    }
     let ready = Connector { state: ConnectorState::Ready, ..connector };
     ports.connectors.put_connector(&ready).await.map_err(classify)?;
     Ok(ready)
@@ -117,6 +129,7 @@ fn probe_schema() -> PublicSchema {
         source: "probe".to_owned(),
         name: "probe".to_owned(),
         column_type: ColumnType::String,
+        source_type: "STRING".to_owned(),
         key: false,
         description: None,
     }])

@@ -11,7 +11,8 @@ use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{DeliveryKey, RunKey};
 use crate::ports::{
-    Clock, Commit, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, TableLog, TableStore, WriteOutcome,
+    Clock, Commit, DataChange, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, TableLog, TableStore,
+    WriteOutcome,
 };
 use crate::schema::Fingerprint;
 use crate::staged::StagedRun;
@@ -80,7 +81,7 @@ pub async fn publish(
         Some(table) => table,
         None => ports
             .tables
-            .open_schema_version(&delivery.connector, &delivery.run.workflow, fingerprint, ports.clock.now())
+            .open_schema_version(&delivery.connector, &delivery.run.workflow, &staged.schema, ports.clock.now())
             .await
             .map_err(classify)?,
     };
@@ -136,31 +137,55 @@ async fn load(
     let known_next = table.table_version.map_or(0, |version| version + 1);
     let aimed =
         ports.tables.aim(delivery, earlier_aim.unwrap_or(known_next), ports.clock.now()).await.map_err(classify)?;
-    let application_id = application_id(&delivery.run);
-    let mut next = aimed;
-    let mut found = None;
-    if earlier_aim.is_some() || aimed != known_next {
-        // An earlier attempt aimed before this one and may have committed: look at every version since.
-        while let Some(commit) = read(ports, delivery, table, next).await? {
-            if commit.holds(&application_id) {
-                found = Some(next);
-                break;
-            }
-            next += 1;
-        }
-        if found.is_none() && next < known_next {
-            return Err(StepError::new(
-                FailureCode::LoadTableCorrupt,
-                "a commit that the state table knows is not in the table's log; see whether it was cleaned up too early",
-            ));
-        }
-    }
+    let found = if earlier_aim.is_some() || aimed != known_next || known_next == 0 {
+        // An earlier attempt may have committed, or the state may have forgotten the table: the log knows.
+        look(ports, delivery, table, aimed, known_next).await?
+    } else {
+        Found::Nothing { next: aimed }
+    };
     let table_version = match found {
-        Some(table_version) => table_version,
-        None => commit(ports, delivery, table, staged, schema_string, next).await?,
+        Found::Commit { table_version } => table_version,
+        Found::Nothing { next } => commit(ports, delivery, table, staged, schema_string, next).await?,
     };
     ports.tables.loaded(delivery, table, table_version, ports.clock.now()).await.map_err(classify)?;
     Ok(table_version)
+}
+
+/// Whether the log holds the run already.
+enum Found {
+    Commit { table_version: u64 },
+    Nothing { next: u64 },
+}
+
+/// Looks for the run in every version since the aimed one.
+async fn look(
+    ports: Publishing<'_>,
+    delivery: &DeliveryKey,
+    table: &VersionTable,
+    aimed: u64,
+    known_next: u64,
+) -> Result<Found, StepError> {
+    let newest = ports.log.newest_version(&delivery.connector, &table.name).await.map_err(classify)?;
+    let next = newest.map_or(0, |newest| newest + 1);
+    if next < aimed.max(known_next) {
+        return Err(StepError::new(
+            FailureCode::LoadTableCorrupt,
+            "a commit that the state table knows is not in the table's log; compare the log with the state table",
+        ));
+    }
+    let application_id = application_id(&delivery.run);
+    for table_version in aimed..next {
+        let Some(commit) = read(ports, delivery, table, table_version).await? else {
+            // Cleaned up since: what is left of these commits is in a checkpoint.
+            let held = ports.log.transaction(&delivery.connector, &table.name, &application_id).await;
+            let held = held.map_err(classify)?.is_some();
+            return Ok(if held { Found::Commit { table_version: next - 1 } } else { Found::Nothing { next } });
+        };
+        if commit.holds(&application_id) {
+            return Ok(Found::Commit { table_version });
+        }
+    }
+    Ok(Found::Nothing { next })
 }
 
 async fn commit(
@@ -185,6 +210,7 @@ async fn commit(
         transactions: vec![(application_id.clone(), staged.finished_at.millis())],
         timestamp: ports.clock.now(),
         operation: "WRITE",
+        change: DataChange::Rows,
     };
     for next in first..first + WRITES_MAX {
         commit.schema_string = (next == 0).then(|| schema_string.to_owned());

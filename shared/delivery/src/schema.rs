@@ -36,6 +36,13 @@ pub struct Field {
     pub shape: Option<Shape>,
 }
 
+impl Field {
+    /// The declared data type, or else the kind of field.
+    fn source_type(&self) -> String {
+        self.data_type.as_deref().or(self.field_type.as_deref()).unwrap_or("STRING").to_owned()
+    }
+}
+
 /// Whether the producer marks a field as private.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Marking {
@@ -205,6 +212,8 @@ pub struct Column {
     pub name: String,
     /// The column's type.
     pub column_type: ColumnType,
+    /// The type as the producer declares it: the data type, or else the kind of field, such as `CLASSIFICATION`.
+    pub source_type: String,
     /// Whether the field is part of the workflow's key.
     pub key: bool,
     /// The field's description, for people.
@@ -247,6 +256,7 @@ impl PublicSchema {
                     source: field.name.clone(),
                     name,
                     column_type: ColumnType::of_field(field)?,
+                    source_type: field.source_type(),
                     key: field.key,
                     description: field.description.clone(),
                 })
@@ -303,33 +313,49 @@ impl Fingerprint {
 }
 
 /// Names columns after their sources: letters, digits and `_` stay, anything else becomes `_`, and a name that does
-/// not begin with a letter gets a `c` in front (a leading `_` would read as private). A name that is taken without
-/// case by a reserved column or by an earlier one gets a numbered suffix.
+/// not begin with a letter gets a `c` in front (a leading `_` would read as private). Names compare without case. A
+/// source that needs no change keeps its name, unless it is reserved or an earlier one has it; every other source gets
+/// the first free numbered suffix, in order.
+///
+/// The order of the fields is part of the fingerprint, so a suffix never moves to another field inside a table.
 fn assign_names<'a>(sources: impl Iterator<Item = &'a str>, reserved: &[&str]) -> Result<Vec<String>, StepError> {
-    let mut seen = BTreeSet::new();
+    let sources: Vec<&str> = sources.collect();
+    if sources.iter().collect::<BTreeSet<_>>().len() < sources.len() {
+        return Err(StepError::new(
+            FailureCode::FieldNamesClash,
+            "two public fields have the same name, so that no value can be told to belong to one of them; rename one \
+             at the producer",
+        ));
+    }
     let mut taken: BTreeSet<String> = reserved.iter().map(|name| (*name).to_owned()).collect();
-    let mut names = Vec::new();
-    for source in sources {
-        if !seen.insert(source.to_lowercase()) {
-            return Err(StepError::new(
-                FailureCode::FieldNamesClash,
-                "two public fields have the same name, or names that differ by case only; rename one at the producer",
-            ));
-        }
-        let mut base: String =
-            source.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-        if !base.starts_with(|c: char| c.is_ascii_alphabetic()) {
-            base.insert(0, 'c');
-        }
-        let mut name = base.clone();
-        let mut suffix = 2;
-        while !taken.insert(name.to_ascii_lowercase()) {
-            name = format!("{base}_{suffix}");
-            suffix += 1;
-        }
-        names.push(name);
+    let bases: Vec<String> = sources.iter().map(|source| base_name(source)).collect();
+    let own: Vec<bool> = sources
+        .iter()
+        .zip(&bases)
+        .map(|(source, base)| source == base && taken.insert(base.to_ascii_lowercase()))
+        .collect();
+    let mut names = Vec::with_capacity(bases.len());
+    for (base, own) in bases.into_iter().zip(own) {
+        let free = |name: &String| taken.insert(name.to_ascii_lowercase());
+        let name = if own { Some(base) } else { numbered(base).find(free) };
+        names.extend(name);
     }
     Ok(names)
+}
+
+fn base_name(source: &str) -> String {
+    let mut base: String =
+        source.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    if !base.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        base.insert(0, 'c');
+    }
+    base
+}
+
+/// `name`, `name_2`, `name_3` and so on.
+fn numbered(base: String) -> impl Iterator<Item = String> {
+    let numbered = base.clone();
+    std::iter::once(base).chain((2..).map(move |suffix: u64| format!("{numbered}_{suffix}")))
 }
 
 #[cfg(test)]
@@ -365,12 +391,39 @@ mod tests {
     }
 
     #[test]
-    fn names_that_clash_without_case_are_refused_and_reserved_names_get_a_suffix() {
-        assert_eq!(code(&[field("Price", "NUMBER"), field("price", "NUMBER")]), FailureCode::FieldNamesClash);
+    fn the_same_name_twice_is_refused() {
         assert_eq!(code(&[field("price", "NUMBER"), field("price", "NUMBER")]), FailureCode::FieldNamesClash);
-        assert_eq!(names(&[field("run_id", "STRING"), field("RUN_ID_2", "STRING")]), ["run_id_2", "RUN_ID_2_2"]);
-        assert_eq!(names(&[field("a b", "STRING"), field("a_b", "STRING")]), ["a_b", "a_b_2"]);
-        assert_eq!(names(&[field("é", "STRING"), field("1st", "STRING")]), ["c_", "c1st"]);
+        let inner = Shape::Object(vec![("a".to_owned(), Shape::Number), ("a".to_owned(), Shape::Null)]);
+        assert_eq!(code(&[Field { shape: Some(inner), ..field("o", "OBJECT") }]), FailureCode::FieldNamesClash);
+    }
+
+    #[test]
+    fn names_that_clash_without_case_get_numbered_suffixes_in_order() {
+        let cases: [(&[&str], &[&str]); 8] = [
+            (&["Price", "price", "PRICE"], &["Price", "price_2", "PRICE_3"]),
+            (&["run_id", "RUN_ID_2"], &["run_id_3", "RUN_ID_2"]),
+            (&["Run_Finished_At"], &["Run_Finished_At_2"]),
+            (&["a b", "a_b"], &["a_b_2", "a_b"]),
+            (&["a", "A", "a_2"], &["a", "A_3", "a_2"]),
+            (&["é", "ü", "1st"], &["c_", "c__2", "c1st"]),
+            (&["zh-CN", "zh_CN", "zh.cn"], &["zh_CN_2", "zh_CN", "zh_cn_3"]),
+            // Words of SQL are names like others.
+            (&["select", "Order", "table"], &["select", "Order", "table"]),
+        ];
+        for (sources, expected) in cases {
+            let fields: Vec<_> = sources.iter().map(|source| field(source, "STRING")).collect();
+            assert_eq!(names(&fields), expected);
+        }
+    }
+
+    #[test]
+    fn names_inside_a_shape_follow_the_same_rules_and_no_column_is_reserved_there() {
+        let keys = ["run_id", "a-b", "A_B", "_private"];
+        let shape = Shape::Object(keys.map(|key| (key.to_owned(), Shape::Number)).into());
+        let schema = PublicSchema::of(&[Field { shape: Some(shape), ..field("o", "OBJECT") }]).unwrap();
+        let ColumnType::Struct(members) = &schema.columns()[0].column_type else { panic!("not a struct") };
+        let found: Vec<_> = members.iter().map(|member| (member.source.as_str(), member.name.as_str())).collect();
+        assert_eq!(found, [("run_id", "run_id"), ("a-b", "a_b_2"), ("A_B", "A_B")]);
     }
 
     #[test]

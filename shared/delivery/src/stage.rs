@@ -48,7 +48,7 @@ pub async fn stage(ports: Staging<'_>, run: &RunKey, connectors: &[ConnectorId])
     if OutputFormat::of(&recorded.output.format).is_none() {
         return Err(StepError::new(
             FailureCode::OutputFormatUnsupported,
-            "the output's format cannot be staged; announce the run again as jsonl",
+            "the output's format cannot be staged; announce a new run as jsonl, json, csv or parquet",
         ));
     }
     ports.stager.stage(&recorded, &schema).await

@@ -59,9 +59,10 @@ pub struct RejectedRows {
 /// Why a row was rejected. Never holds a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The row's line in the output, from 1.
+    /// Where the row is in the output, from 1, counted on over the objects: the line on which it begins (JSON lines,
+    /// CSV), or its number (JSON, Parquet).
     pub line: u64,
-    /// The column, if the row is JSON and one value is at fault. Public by type.
+    /// The column, if one value is at fault. Public by type.
     pub column: Option<String>,
     /// The failure code that stands for the reason.
     pub code: FailureCode,

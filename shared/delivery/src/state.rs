@@ -2,6 +2,7 @@
 
 use crate::failure::{FailureCode, Phase};
 use crate::ids::DeliveryKey;
+use crate::metadata::DeliveredRun;
 
 /// The steps of a delivery, in order. Each is a task of `DeliverRun`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,14 +145,7 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// Delivered.
-    Shared {
-        /// Rows of the run in the table.
-        rows: u64,
-        /// Rows that were rejected.
-        rejected_rows: u64,
-        /// Bytes of the run's files.
-        bytes: u64,
-    },
+    Shared(Box<DeliveredRun>),
     /// Failed.
     Failed(Failure),
 }

@@ -9,6 +9,7 @@ use delivery::accept::{Accepted, accept};
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::{FailureCode, StepError};
 use delivery::ids::{ConnectorId, DeliveryKey};
+use delivery::metadata::{DeliveredRun, MetadataTable};
 use delivery::outcome::{record_failed, record_shared};
 use delivery::ports::{
     Clock, Commit, ConnectorStore, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager,
@@ -22,13 +23,16 @@ use delivery::schema::{Field, PublicSchema};
 use delivery::share::{Sharing, share};
 use delivery::stage::{Staging, stage};
 use delivery::staged::{RejectedRows, Rejection, StagedFile};
-use delivery::state::{DeliveryState, Ended, Failure, Step};
+use delivery::state::{DeliveryState, Failure, Step};
 use delivery::table::{TableName, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 use testkit::builders::{connector, connector_id, delivery_key, field, instant, run, run_key, workflow_id};
 use testkit::faults::Strikes;
 use testkit::lake::{InMemoryLake, InMemoryShareReader, table_log_contract};
 use testkit::state::InMemoryState;
+
+#[path = "steps/mirror.rs"]
+mod mirror;
 
 struct Noon;
 
@@ -98,8 +102,19 @@ impl World {
             finished_at: run.finished_at,
         };
         promote(promoting, &delivery, &table.label, &proven).await?;
-        let ended = Ended::Shared { rows: staged.rows, rejected_rows: 0, bytes: staged.bytes() };
-        record_shared(&self.state, &delivery, ended, Noon.now()).await
+        let delivered = DeliveredRun {
+            workflow_name: staged.workflow_name.clone(),
+            fingerprint: table.fingerprint.clone(),
+            schema_version: table.schema_version,
+            label: table.label.clone(),
+            table: table.name.clone(),
+            table_version: published.table_version,
+            rows: staged.rows,
+            rejected_rows: 0,
+            bytes: staged.bytes(),
+            finished_at: run.finished_at,
+        };
+        record_shared(&self.state, &self.state, &Noon, &delivery, delivered).await
     }
 
     async fn publish_through(
@@ -204,6 +219,8 @@ async fn a_delivery_that_fails_at_any_call_and_is_started_again_holds_each_row_o
                     assert_eq!(files, ["r1-00000.parquet", "r2-00000.parquet", "r3-00000.parquet"], "{said} {table}");
                 }
                 assert_eq!(world.commits(&version(1)), 3, "{said}: one commit a run");
+                let waiting = world.state.waiting_rows(&connector_id(CONNECTOR), MetadataTable::WorkflowRuns);
+                assert_eq!(waiting, 3, "{said}: one row a run");
                 assert!(world.commits(&latest()) <= 3, "{said}");
                 for run in [&first, &second, &third] {
                     assert_eq!(world.state_of(run), DeliveryState::Shared, "{said}");
@@ -286,6 +303,15 @@ impl TableLog for Busy<'_> {
 
     async fn newest_version(&self, connector: &ConnectorId, table: &TableName) -> Result<Option<u64>, PortError> {
         self.lake.newest_version(connector, table).await
+    }
+
+    async fn transaction(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        application_id: &str,
+    ) -> Result<Option<i64>, PortError> {
+        self.lake.transaction(connector, table, application_id).await
     }
 
     fn schema_string(&self, schema: &PublicSchema) -> String {

@@ -5,13 +5,20 @@
 //! delivery: what is read here becomes a type of `delivery` or a failure. Each stored format has a fixture in
 //! `fixtures/`, read and written back byte-equal by a test.
 
+pub mod activity;
 pub mod connector_record;
+pub mod maintenance;
 pub mod manifest;
+pub mod metadata_wake;
 pub mod run_completed;
 pub mod run_record;
+pub mod schema_record;
 pub mod setup;
 pub mod steps;
+pub mod waiting_row;
 
+mod columns;
+mod message;
 mod property;
 mod shape;
 mod text;

@@ -6,13 +6,13 @@ use delivery::ids::{InvalidId, RunId, RunKey, TeamId, WorkflowId};
 use delivery::run::{Announcement, Output, OutputObject, Run};
 use delivery::schema::{Field, Marking};
 use delivery::timestamp::Timestamp;
-use serde_json::{Map, Value};
 
+use crate::message;
 use crate::property::Properties;
 use crate::shape;
 
 /// The largest message that is accepted, in bytes: its record has to fit an item of the state table (400 KB).
-pub const MESSAGE_BYTES_MAX: usize = 256 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = message::BYTES_MAX;
 
 /// The most output objects of one run.
 pub const OBJECTS_MAX: usize = 10_000;
@@ -30,33 +30,9 @@ const STATE_CHARS_MAX: usize = 64;
 /// `MESSAGE_NOT_JSON`, `MESSAGE_INVALID` with the path of the property, `MESSAGE_ID_INVALID` and
 /// `MESSAGE_TOO_LARGE`. No error holds a value of the message.
 pub fn parse(body: &[u8]) -> Result<Announcement, StepError> {
-    if body.len() > MESSAGE_BYTES_MAX {
-        let message = format!(
-            "the message has {} bytes; {MESSAGE_BYTES_MAX} is the limit, announce fewer objects or shorter descriptions",
-            body.len()
-        );
-        return Err(StepError::new(FailureCode::MessageTooLarge, message));
-    }
-    let document: Value = serde_json::from_slice(body).map_err(|error| {
-        StepError::new(
-            FailureCode::MessageNotJson,
-            format!("the message is not JSON: {}", crate::decode_reason(&error)),
-        )
-    })?;
-    let Value::Object(document) = &document else {
-        return Err(StepError::new(FailureCode::MessageNotJson, "the message is JSON but not an object"));
-    };
-    announcement(&Properties::of(unwrap_envelope(document), FailureCode::MessageInvalid))
-}
-
-/// EventBridge puts the event into `detail` and its own properties around it.
-fn unwrap_envelope(document: &Map<String, Value>) -> &Map<String, Value> {
-    match document.get("detail") {
-        Some(Value::Object(detail)) if document.contains_key("detail-type") || !document.contains_key("eventType") => {
-            detail
-        }
-        _ => document,
-    }
+    let document = message::read(body, "announce fewer objects or shorter descriptions")?;
+    let event = message::unwrap_envelope(&document, "eventType");
+    announcement(&Properties::of(event, FailureCode::MessageInvalid))
 }
 
 fn announcement(message: &Properties<'_>) -> Result<Announcement, StepError> {
@@ -115,7 +91,7 @@ fn field(field: &Properties<'_>) -> Result<Field, StepError> {
 }
 
 fn output(output: &Properties<'_>) -> Result<Output, StepError> {
-    let format = output.string("format")?.to_lowercase();
+    let format = output.string("format")?.to_owned();
     if format.is_empty() || format.chars().count() > FORMAT_CHARS_MAX {
         return Err(output.refuse("format", &format!("must have 1 to {FORMAT_CHARS_MAX} characters")));
     }

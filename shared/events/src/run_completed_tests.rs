@@ -1,6 +1,6 @@
 use delivery::schema::{DEPTH_MAX, PublicSchema, Shape};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -158,7 +158,7 @@ fn formats_and_names_are_defaulted_as_stated() {
     }) else {
         panic!()
     };
-    assert_eq!(run.output.format, "jsonl.gz");
+    assert_eq!(run.output.format, "JSONL.GZ", "a format is compared as it was announced");
     assert_eq!(run.workflow_name, run.key.workflow.as_str());
 }
 

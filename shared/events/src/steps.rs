@@ -4,10 +4,11 @@
 use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
+use delivery::metadata::DeliveredRun;
 use delivery::schema::Fingerprint;
 use delivery::staged::StagedRun;
 use delivery::state::{DeliveryState, Failure, Step};
-use delivery::table::{Membership, TableName, VersionTable, WorkflowLabel};
+use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
@@ -16,6 +17,9 @@ use crate::text;
 
 /// The longest failure text that is kept, in characters.
 pub const FAILURE_CHARS_MAX: usize = 1_000;
+
+/// The longest workflow name that is passed on, in characters.
+pub const WORKFLOW_NAME_CHARS_MAX: usize = 1_000;
 
 /// Input of `DeliverRun`, and of its first task, `StageRun`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct DeliverRunInput {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Staged {
+    /// The workflow's name as of the run. Executions that began before it was passed on have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_name: Option<String>,
     /// The fingerprint of the public schema.
     #[serde(with = "text::one")]
     pub fingerprint: Fingerprint,
@@ -51,6 +58,7 @@ impl Staged {
     #[must_use]
     pub fn of(staged: &StagedRun) -> Self {
         Self {
+            workflow_name: Some(staged.workflow_name.chars().take(WORKFLOW_NAME_CHARS_MAX).collect()),
             fingerprint: staged.schema.fingerprint(),
             rows: staged.rows,
             rejected_rows: staged.rejected.rows,
@@ -135,6 +143,24 @@ impl LoadedTable {
 }
 
 impl Published {
+    /// What is recorded of the delivery when every step is done. Without a name the workflow goes by its id.
+    #[must_use]
+    pub fn delivered(&self) -> DeliveredRun {
+        let name = self.staged.workflow_name.clone();
+        DeliveredRun {
+            workflow_name: name.unwrap_or_else(|| self.run.workflow.as_str().to_owned()),
+            fingerprint: self.staged.fingerprint.clone(),
+            schema_version: SchemaVersion(self.table.schema_version),
+            label: self.table.label.clone(),
+            table: self.table.name.clone(),
+            table_version: self.table.table_version,
+            rows: self.staged.rows,
+            rejected_rows: self.staged.rejected_rows,
+            bytes: self.staged.bytes,
+            finished_at: self.staged.finished_at,
+        }
+    }
+
     /// The delivery.
     #[must_use]
     pub fn delivery(&self) -> DeliveryKey {

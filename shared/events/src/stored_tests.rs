@@ -1,4 +1,4 @@
-use delivery::schema::DEPTH_MAX;
+use delivery::schema::{Column, ColumnType, DEPTH_MAX, PublicSchema, StructField};
 use proptest::prelude::*;
 
 use super::*;
@@ -89,7 +89,14 @@ fn any_type() -> impl Strategy<Value = ColumnType> {
 
 fn staged(column_type: ColumnType) -> StagedRun {
     let mut staged = read(include_str!("../fixtures/manifest.v1.json").as_bytes()).unwrap();
-    let column = Column { source: "c".into(), name: "c".into(), column_type, key: false, description: None };
+    let column = Column {
+        source: "c".into(),
+        name: "c".into(),
+        column_type,
+        source_type: "STRING".into(),
+        key: false,
+        description: None,
+    };
     staged.schema = PublicSchema::from_columns(vec![column]);
     staged
 }

@@ -58,17 +58,17 @@ pub async fn serve_batch<T: BatchTask>() -> Result<(), crate::Error> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Batch {
     #[serde(rename = "Records")]
-    records: Vec<Message>,
+    pub(crate) records: Vec<Message>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Message {
+pub(crate) struct Message {
     // Without an id there is no saying which message failed: "" makes Lambda redeliver the whole batch.
     #[serde(default)]
-    message_id: String,
+    pub(crate) message_id: String,
     #[serde(default)]
-    body: String,
+    pub(crate) body: String,
 }
 
 /// The messages that go back to the queue.
@@ -84,26 +84,41 @@ struct ItemFailure {
     item_identifier: String,
 }
 
+impl FromIterator<String> for BatchAnswer {
+    fn from_iter<I: IntoIterator<Item = String>>(message_ids: I) -> Self {
+        let failure = |item_identifier| ItemFailure { item_identifier };
+        Self { batch_item_failures: message_ids.into_iter().map(failure).collect() }
+    }
+}
+
 pub(crate) async fn handle_batch<T: BatchTask>(task: &T, batch: Batch) -> BatchAnswer {
-    let mut batch_item_failures = Vec::new();
+    let mut failed = Vec::new();
     for message in batch.records {
         let span = span(T::STEP);
         span.record("sqs.message_id", message.message_id.as_str());
         let work = guarded(T::STEP, handle_message(task, &message.body));
         if work.instrument(span).await.is_err() {
-            batch_item_failures.push(ItemFailure { item_identifier: message.message_id });
+            failed.push(message.message_id);
         }
     }
-    BatchAnswer { batch_item_failures }
+    failed.into_iter().collect()
 }
 
 async fn handle_message<T: BatchTask>(task: &T, body: &str) -> Result<(), Reported> {
-    let Err(error) = task.handle(body).await else { return Ok(()) };
-    let reported = Reported::step(&error);
+    match task.handle(body).await {
+        Ok(()) => Ok(()),
+        Err(error) => settle(task.refused(), body, &error).await,
+    }
+}
+
+/// Logs a message's failure. One that will never pass is refused; any other comes back, and so does one that cannot be
+/// refused.
+pub(crate) async fn settle(refused: &dyn RefusedMessages, body: &str, error: &StepError) -> Result<(), Reported> {
+    let reported = Reported::step(error);
     if error.code.class() != RetryClass::Rejected {
         return Err(reported);
     }
-    task.refused().refuse(body, &error).await.map_err(|refusal| {
+    refused.refuse(body, error).await.map_err(|refusal| {
         tracing::warn!(failure.cause = %refusal, "the message could not be refused and goes back to the queue");
         reported
     })

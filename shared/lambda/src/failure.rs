@@ -39,6 +39,11 @@ impl Reported {
         Self { error_type: RetryClass::Defect.error_type(), error_message }
     }
 
+    /// A step gave no answer to a message.
+    pub(crate) fn unanswered(step: &'static str) -> Self {
+        Self::defect(format!("{step} gave no answer to a message"))
+    }
+
     /// What happened, for a caller that is no state machine.
     #[must_use]
     pub fn message(&self) -> &str {

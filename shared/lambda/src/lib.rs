@@ -2,11 +2,13 @@
 //! machine or the queue.
 //!
 //! Knows the Lambda runtime and the process environment; nobody else does. Knows no step and no adapter: a function
-//! implements [`Task`] or [`BatchTask`], and its `main` calls [`serve`] or [`serve_batch`].
+//! implements [`Task`], [`BatchTask`] or [`GroupTask`], and its `main` calls [`serve`], [`serve_batch`] or
+//! [`serve_groups`].
 
 mod batch;
 mod clock;
 mod failure;
+mod group;
 mod log;
 mod settings;
 mod task;
@@ -14,6 +16,7 @@ mod task;
 pub use batch::{BatchTask, serve_batch};
 pub use clock::SystemClock;
 pub use failure::Reported;
+pub use group::{GroupTask, serve_groups};
 pub use log::start_logging;
 pub use settings::{Environment, SettingsError};
 pub use task::{Subject, Task, serve};

@@ -2,8 +2,10 @@
 
 use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TokenRecipient};
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::metadata::DeliveredRun;
 use delivery::run::{Output, OutputObject, Run};
-use delivery::schema::{Field, Marking, Shape};
+use delivery::schema::{Column, ColumnType, Field, Marking, PublicSchema, Shape};
+use delivery::table::VersionTable;
 use delivery::timestamp::Timestamp;
 
 /// The instant so many seconds after 2026-09-01T00:00:00Z.
@@ -40,6 +42,36 @@ pub fn team_id(text: &str) -> TeamId {
 #[must_use]
 pub fn workflow_id(text: &str) -> WorkflowId {
     WorkflowId::new(text).expect("a valid workflow id")
+}
+
+/// A schema of one text column.
+#[must_use]
+pub fn schema_of(column: &str) -> PublicSchema {
+    PublicSchema::from_columns(vec![Column {
+        source: column.to_owned(),
+        name: column.to_owned(),
+        column_type: ColumnType::String,
+        source_type: "STRING".to_owned(),
+        key: false,
+        description: None,
+    }])
+}
+
+/// A delivered run of three rows in a version table.
+#[must_use]
+pub fn delivered_run(table: &VersionTable, table_version: u64, finished_at: Timestamp) -> DeliveredRun {
+    DeliveredRun {
+        workflow_name: "Box office".to_owned(),
+        fingerprint: table.fingerprint.clone(),
+        schema_version: table.schema_version,
+        label: table.label.clone(),
+        table: table.name.clone(),
+        table_version,
+        rows: 3,
+        rejected_rows: 1,
+        bytes: 700,
+        finished_at,
+    }
 }
 
 /// A run's key.

@@ -1,5 +1,6 @@
 //! Faults on demand: one call of a fake fails, before or after it did its work.
 
+use std::fmt;
 use std::sync::Mutex;
 
 use delivery::ports::{PortError, PortErrorKind};
@@ -19,16 +20,34 @@ pub struct Faults {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     calls: Vec<&'static str>,
     fault: Option<(usize, PortErrorKind, Strikes)>,
+    meanwhile: Option<(usize, Box<dyn FnOnce() + Send>)>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("calls", &self.calls).field("fault", &self.fault).finish_non_exhaustive()
+    }
 }
 
 impl Faults {
     /// Fails the call with this number, counted from 0 over the life of the fake. Later calls are well again.
     pub fn fail_call(&self, number: usize, kind: PortErrorKind, strikes: Strikes) {
         self.with(|inner| inner.fault = Some((number, kind, strikes)));
+    }
+
+    /// Takes back a fault that has not struck.
+    pub fn heal(&self) {
+        self.with(|inner| inner.fault = None);
+    }
+
+    /// Lets others work before the call with this number, counted from 0 over the life of the fake: what a caller does
+    /// that was held up there meets what they did.
+    pub fn meanwhile(&self, number: usize, act: impl FnOnce() + Send + 'static) {
+        self.with(|inner| inner.meanwhile = Some((number, Box::new(act))));
     }
 
     /// The names of the calls so far, in order.
@@ -43,11 +62,16 @@ impl Faults {
     ///
     /// Returns the fault, if this call is the one that fails.
     pub fn call<T>(&self, name: &'static str, act: impl FnOnce() -> Result<T, PortError>) -> Result<T, PortError> {
-        let fault = self.with(|inner| {
+        let (fault, meanwhile) = self.with(|inner| {
             let number = inner.calls.len();
             inner.calls.push(name);
-            inner.fault.filter(|(failing, ..)| *failing == number)
+            let fault = inner.fault.filter(|(failing, ..)| *failing == number);
+            let meanwhile = inner.meanwhile.take_if(|(held, _)| *held == number);
+            (fault, meanwhile)
         });
+        if let Some((_, act)) = meanwhile {
+            act();
+        }
         match fault {
             Some((_, kind, Strikes::Before)) => Err(PortError::new(kind, name, "injected before the call")),
             Some((_, kind, Strikes::After)) => {

@@ -1,14 +1,17 @@
 //! An in-memory [`TableLog`] and the rules that every [`TableLog`] keeps.
 
+mod metadata;
+
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use delivery::failure::{FailureCode, StepError};
 use delivery::ids::{ConnectorId, RunKey};
+use delivery::metadata::Row;
 use delivery::ports::{
-    Commit, DataFile, FetchedFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, ReadScope, RunStager,
-    ShareReader, SharedFile, SharedView, TableContents, TableLog, WriteOutcome,
+    Commit, DataChange, DataFile, FetchedFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, ReadScope,
+    RunStager, ShareReader, SharedFile, SharedView, TableContents, TableLog, WriteOutcome,
 };
 use delivery::run::Run;
 use delivery::schema::{Column, ColumnType, PublicSchema};
@@ -32,8 +35,20 @@ struct Inner {
     staged: Vec<String>,
     manifests: BTreeMap<RunKey, StagedRun>,
     files: Vec<String>,
+    /// Rows of files that were encoded, by file name.
+    encoded: BTreeMap<String, Vec<Row>>,
+    /// Rows of files that were put, by path.
+    rows: BTreeMap<String, Vec<Row>>,
     logs: BTreeMap<String, Vec<LoggedCommit>>,
+    /// For each table, the first version whose log entry was not cleaned up.
+    kept_from: BTreeMap<String, u64>,
     writes: usize,
+}
+
+impl Inner {
+    fn is_cleaned_up(&self, connector: &ConnectorId, table: &TableName, table_version: u64) -> bool {
+        self.kept_from.get(&table_path(connector, table)).is_some_and(|kept_from| table_version < *kept_from)
+    }
 }
 
 impl InMemoryLake {
@@ -46,6 +61,42 @@ impl InMemoryLake {
     #[must_use]
     pub fn commit_count(&self, connector: &ConnectorId, table: &TableName) -> usize {
         self.with(|inner| inner.logs.get(&table_path(connector, table)).map_or(0, Vec::len))
+    }
+
+    /// Takes log entries before a version away, as maintenance does when a checkpoint holds what they say.
+    pub fn clean_up(&self, connector: &ConnectorId, table: &TableName, kept_from: u64) {
+        self.with(|inner| inner.kept_from.insert(table_path(connector, table), kept_from));
+    }
+
+    /// Writes a table's files as one file, in one commit that changes no rows, as maintenance does.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such table.
+    pub fn compact(&self, connector: &ConnectorId, table: &TableName) {
+        self.with(|inner| {
+            let path = table_path(connector, table);
+            let log = inner.logs.get_mut(&path).expect("a table");
+            let removes = contents(log).files;
+            let rows: u64 =
+                removes.iter().filter_map(|file| file.statistics.split(' ').next()?.parse::<u64>().ok()).sum();
+            let added = DataFile {
+                name: format!("compact-{}", log.len()),
+                size_bytes: removes.iter().map(|file| file.size_bytes).sum(),
+                statistics: format!("{rows} several"),
+            };
+            inner.files.push(format!("{path}/{}", added.name));
+            let rows_of = |file: &DataFile| inner.rows.get(&format!("{path}/{}", file.name)).cloned();
+            let kept = removes.iter().filter_map(rows_of).flatten().collect();
+            inner.rows.insert(format!("{path}/{}", added.name), kept);
+            log.push(LoggedCommit {
+                schema_string: None,
+                removes,
+                adds: vec![added],
+                transactions: Vec::new(),
+                change: DataChange::Layout,
+            });
+        });
     }
 
     /// How many writes were offered, taken versions included.
@@ -67,6 +118,19 @@ impl InMemoryLake {
     }
 }
 
+/// What some commits from a table's first on come to.
+fn contents(commits: &[LoggedCommit]) -> TableContents {
+    let mut contents = TableContents { schema_string: String::new(), files: Vec::new() };
+    for commit in commits {
+        if let Some(schema_string) = &commit.schema_string {
+            contents.schema_string.clone_from(schema_string);
+        }
+        contents.files.retain(|file| !commit.removes.iter().any(|removed| removed.name == file.name));
+        contents.files.extend(commit.adds.iter().cloned());
+    }
+    contents
+}
+
 fn missing(operation: &'static str) -> PortError {
     PortError::new(PortErrorKind::NotFound, operation, "not in the storage")
 }
@@ -82,6 +146,14 @@ impl TableLog for InMemoryLake {
     ) -> Result<WriteOutcome, PortError> {
         self.call("write", |inner| {
             inner.writes += 1;
+            if inner.is_cleaned_up(connector, table, table_version) {
+                // A real store would take it: two histories in one log.
+                return Err(PortError::new(
+                    PortErrorKind::InvalidData,
+                    "write a commit",
+                    "a version that was cleaned up",
+                ));
+            }
             let log = inner.logs.entry(table_path(connector, table)).or_default();
             let length = log.len() as u64;
             if table_version < length {
@@ -95,6 +167,7 @@ impl TableLog for InMemoryLake {
                 removes: commit.removes.clone(),
                 adds: commit.adds.clone(),
                 transactions: commit.transactions.clone(),
+                change: commit.change,
             });
             Ok(WriteOutcome::Written)
         })
@@ -108,6 +181,9 @@ impl TableLog for InMemoryLake {
     ) -> Result<Option<LoggedCommit>, PortError> {
         let index = usize::try_from(table_version).unwrap_or(usize::MAX);
         self.call("read", |inner| {
+            if inner.is_cleaned_up(connector, table, table_version) {
+                return Ok(None);
+            }
             Ok(inner.logs.get(&table_path(connector, table)).and_then(|log| log.get(index)).cloned())
         })
     }
@@ -116,6 +192,21 @@ impl TableLog for InMemoryLake {
         Ok(self.with(|inner| {
             inner.logs.get(&table_path(connector, table)).and_then(|log| (log.len() as u64).checked_sub(1))
         }))
+    }
+
+    async fn transaction(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        application_id: &str,
+    ) -> Result<Option<i64>, PortError> {
+        self.call("transaction", |inner| {
+            let log = inner.logs.get(&table_path(connector, table)).map(Vec::as_slice).unwrap_or_default();
+            let newest = log.iter().rev().find_map(|commit| {
+                commit.transactions.iter().find(|(id, _)| id == application_id).map(|(_, version)| *version)
+            });
+            Ok(newest)
+        })
     }
 
     fn schema_string(&self, schema: &PublicSchema) -> String {
@@ -130,16 +221,8 @@ impl TableLog for InMemoryLake {
     ) -> Result<TableContents, PortError> {
         self.call("contents", |inner| {
             let log = inner.logs.get(&table_path(connector, table)).ok_or_else(|| missing("read a table"))?;
-            let mut contents = TableContents { schema_string: String::new(), files: Vec::new() };
             let count = usize::try_from(table_version).unwrap_or(usize::MAX).saturating_add(1);
-            for commit in log.get(..count).ok_or_else(|| missing("read a table version"))? {
-                if let Some(schema_string) = &commit.schema_string {
-                    contents.schema_string.clone_from(schema_string);
-                }
-                contents.files.retain(|file| !commit.removes.iter().any(|removed| removed.name == file.name));
-                contents.files.extend(commit.adds.iter().cloned());
-            }
-            Ok(contents)
+            log.get(..count).map(contents).ok_or_else(|| missing("read a table version"))
         })
     }
 
@@ -274,6 +357,7 @@ pub async fn table_log_contract(log: &dyn TableLog, staged: &StagedFile, prefix:
         source: "a".to_owned(),
         name: "a".to_owned(),
         column_type: ColumnType::Double,
+        source_type: "NUMBER".to_owned(),
         key: false,
         description: None,
     }]);
@@ -290,6 +374,7 @@ pub async fn table_log_contract(log: &dyn TableLog, staged: &StagedFile, prefix:
         transactions: vec![("run/r".to_owned(), 7)],
         timestamp: Timestamp::from_micros(1_000_000).expect("a valid instant"),
         operation: "WRITE",
+        change: DataChange::Rows,
     };
 
     assert_eq!(log.newest_version(&connector, &source).await.expect("list"), None, "there is no table yet");

@@ -1,19 +1,22 @@
 //! The state table in memory: runs, deliveries, tables, connectors and shares. It passes the suites of
 //! [`crate::state_contract`], as the real one does.
 
+mod metadata;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::StepError;
-use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind, Provisioned, ReadyConnector,
-    Recorded, RefusedMessages, RunStore, SharingBackend, TableStore,
+    CatalogueMark, ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind, Provisioned,
+    ReadyConnector, Recorded, RefusedMessages, RunStore, SharingBackend, TableStore,
 };
 use delivery::run::Run;
-use delivery::schema::Fingerprint;
+use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::{Delivery, DeliveryEvent, DeliveryState, Ended, Step};
 use delivery::table::{LatestTable, Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
@@ -42,6 +45,7 @@ pub struct DeliveryRecord {
 }
 
 type WorkflowOf = (ConnectorId, WorkflowId);
+type Schema = (ConnectorId, WorkflowId, Fingerprint);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -54,6 +58,15 @@ struct Inner {
     shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
     started: BTreeMap<String, (RunKey, Vec<ConnectorId>)>,
     refused: Vec<(String, String)>,
+    schemas: BTreeMap<Schema, PublicSchema>,
+    first_runs: BTreeMap<Schema, RunId>,
+    names: BTreeMap<WorkflowOf, (String, Timestamp)>,
+    waiting: BTreeMap<(ConnectorId, MetadataTable, String), KeptRow>,
+    seen: BTreeSet<(ConnectorId, MetadataTable, String)>,
+    batched: BTreeMap<(ConnectorId, MetadataTable), Batched>,
+    catalogue: BTreeMap<ConnectorId, CatalogueMark>,
+    wakes: Vec<ConnectorId>,
+    maintenance: Vec<(ConnectorId, TableName)>,
 }
 
 impl InMemoryState {
@@ -91,6 +104,16 @@ impl InMemoryState {
         self.with(|inner| {
             inner.versions.values_mut().flatten().for_each(|table| table.table_version = None);
             inner.latest.clear();
+            inner.batched.clear();
+        });
+    }
+
+    /// Forgets that a delivery was loaded, as if the process had ended behind its commit.
+    pub fn forget_load(&self, delivery: &DeliveryKey) {
+        self.with(|inner| {
+            if let Some(record) = inner.deliveries.get_mut(delivery) {
+                record.delivery.loaded_table_version = None;
+            }
         });
     }
 
@@ -164,6 +187,7 @@ impl RunStore for InMemoryState {
             let entry = |connector: &Connector| ReadyConnector {
                 id: connector.id.clone(),
                 workflows: connector.workflows.clone(),
+                activity_log: connector.activity_log,
             };
             Ok(ready.map(entry).collect())
         })
@@ -202,12 +226,15 @@ impl DeliveryStore for InMemoryState {
             let record = inner.record(delivery);
             if record.delivery.state != DeliveryState::Shared {
                 let event = match ended {
-                    Ended::Shared { .. } => DeliveryEvent::Delivered,
+                    Ended::Shared(_) => DeliveryEvent::Delivered,
                     Ended::Failed(_) => DeliveryEvent::Failed,
                 };
                 record.delivery.state = record.delivery.state.after(event);
                 record.ended = Some(ended.clone());
                 record.entered_at.insert(record.delivery.state, now);
+                if let Ended::Shared(delivered) = ended {
+                    inner.wait(&delivery.connector, MetadataTable::WorkflowRuns, delivered.row(&delivery.run, now));
+                }
             }
             Ok(())
         })
@@ -236,11 +263,12 @@ impl TableStore for InMemoryState {
         &self,
         connector: &ConnectorId,
         workflow: &WorkflowId,
-        fingerprint: &Fingerprint,
+        schema: &PublicSchema,
         _now: Timestamp,
     ) -> Result<VersionTable, PortError> {
+        let fingerprint = schema.fingerprint();
         self.call("open a schema version", |inner| {
-            if let Some(table) = inner.table(connector, workflow, fingerprint) {
+            if let Some(table) = inner.table(connector, workflow, &fingerprint) {
                 return Ok(table.clone());
             }
             let of = (connector.clone(), workflow.clone());
@@ -262,11 +290,12 @@ impl TableStore for InMemoryState {
                 name: TableName::version(&label, schema_version),
                 label: label.clone(),
                 schema_version,
-                fingerprint: fingerprint.clone(),
+                fingerprint,
                 table_version: None,
                 shared: Membership::Unshared,
             };
             inner.labels.insert((connector.clone(), label), workflow.clone());
+            inner.schemas.insert((connector.clone(), workflow.clone(), table.fingerprint.clone()), schema.clone());
             inner.versions.entry(of).or_default().push(table.clone());
             Ok(table)
         })

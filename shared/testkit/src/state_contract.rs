@@ -12,12 +12,25 @@ use delivery::ports::{
 };
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
-use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, WorkflowLabel};
+use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use futures::future::join_all;
 
-use crate::builders::{connector, connector_id, delivery_key, instant, run, run_key, team_id, workflow_id};
+use crate::builders::{
+    connector, connector_id, delivered_run, delivery_key, instant, run, run_key, schema_of, team_id, workflow_id,
+};
 
-const SHARED: Ended = Ended::Shared { rows: 3, rejected_rows: 1, bytes: 700 };
+fn shared() -> Ended {
+    let label = WorkflowLabel::preferred(&workflow_id("w-1"));
+    let table = VersionTable {
+        name: TableName::version(&label, SchemaVersion(1)),
+        label,
+        schema_version: SchemaVersion(1),
+        fingerprint: Fingerprint::from_stored("f-1"),
+        table_version: None,
+        shared: Membership::Unshared,
+    };
+    Ended::Shared(Box::new(delivered_run(&table, 5, instant(450))))
+}
 
 fn failed() -> Ended {
     Ended::Failed(Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() })
@@ -111,9 +124,9 @@ pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &st
     deliveries.enter(&keys[..1], Step::Staging, instant(3)).await.expect("enter");
     assert_eq!(read(one).await, Some(DeliveryState::InProgress(Step::Staging)), "a failed delivery may begin again");
 
-    deliveries.end(one, &SHARED, instant(4)).await.expect("end");
+    deliveries.end(one, &shared(), instant(4)).await.expect("end");
     assert_eq!(read(one).await, Some(DeliveryState::Shared));
-    deliveries.end(one, &SHARED, instant(5)).await.expect("ending twice is no error");
+    deliveries.end(one, &shared(), instant(5)).await.expect("ending twice is no error");
     deliveries.end(one, &failed(), instant(5)).await.expect("a late failure is no error");
     deliveries.enter(&keys[..1], Step::Staging, instant(5)).await.expect("a late step is no error");
     assert_eq!(read(one).await, Some(DeliveryState::Shared), "shared is final");
@@ -141,9 +154,8 @@ pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &st
 pub async fn table_store_contract(tables: &dyn TableStore, prefix: &str) {
     let connector = connector_id(&format!("{prefix}-t-1"));
     let (dash, dot) = (workflow_id("w-1"), workflow_id("w.1"));
-    let open = async |workflow, fingerprint: &str| {
-        let fingerprint = Fingerprint::from_stored(fingerprint);
-        tables.open_schema_version(&connector, workflow, &fingerprint, instant(1)).await.expect("open")
+    let open = async |workflow, field: &str| {
+        tables.open_schema_version(&connector, workflow, &schema_of(field), instant(1)).await.expect("open")
     };
     let first = open(&dash, "f-1").await;
     assert_eq!(first.label, WorkflowLabel::preferred(&dash));
@@ -161,7 +173,7 @@ pub async fn table_store_contract(tables: &dyn TableStore, prefix: &str) {
     assert_eq!(stranger.schema_version, SchemaVersion(1), "each workflow counts for itself");
     assert_eq!(open(&dot, "f-2").await.label, stranger.label);
     let elsewhere = connector_id(&format!("{prefix}-t-2"));
-    let apart = tables.open_schema_version(&elsewhere, &dot, &first.fingerprint, instant(1)).await.expect("open");
+    let apart = tables.open_schema_version(&elsewhere, &dot, &schema_of("f-1"), instant(1)).await.expect("open");
     assert_eq!(apart.label, WorkflowLabel::preferred(&dot), "each connector gives labels for itself");
 
     tables.version_table_shared(&connector, &dash, &first.fingerprint).await.expect("note");
@@ -207,14 +219,15 @@ pub async fn load_contract(
 ) {
     let to = connector(&format!("{prefix}-l-1"), &format!("{prefix}-team"));
     let workflow = workflow_id("w-1");
-    let fingerprint = Fingerprint::from_stored("f-1");
+    let schema = schema_of("f-1");
+    let fingerprint = schema.fingerprint();
     let key = |run: &str| delivery_key(&to.id, &run_key(to.team.as_str(), "w-1", run));
     let view = async |key: &DeliveryKey| tables.load_view(key, &fingerprint).await.expect("read");
     let nothing = view(&key("r-1")).await;
     assert_eq!((nothing.connector, nothing.delivery, nothing.table), (None, None, None));
 
     connectors.put_connector(&to).await.expect("write");
-    let table = tables.open_schema_version(&to.id, &workflow, &fingerprint, instant(0)).await.expect("open");
+    let table = tables.open_schema_version(&to.id, &workflow, &schema, instant(0)).await.expect("open");
     assert_eq!(tables.aim(&key("r-1"), 4, instant(1)).await.expect("aim"), 4);
     assert_eq!(tables.aim(&key("r-1"), 7, instant(2)).await.expect("aim"), 4, "the first aim stays");
     let aimed = view(&key("r-1")).await;
@@ -235,7 +248,7 @@ pub async fn load_contract(
     assert_eq!(late.delivery, loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing)));
     assert_eq!(late.table.and_then(|table| table.table_version), Some(5), "a table version only moves forward");
 
-    deliveries.end(&key("r-1"), &SHARED, instant(5)).await.expect("end");
+    deliveries.end(&key("r-1"), &shared(), instant(5)).await.expect("end");
     assert_eq!(tables.aim(&key("r-1"), 9, instant(6)).await.expect("aim"), 4);
     tables.loaded(&key("r-1"), &table, 12, instant(6)).await.expect("note");
     let kept = view(&key("r-1")).await;
@@ -256,14 +269,14 @@ pub async fn load_contract(
 pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
     let connector = connector_id(&format!("{prefix}-t-race"));
     let workflow = workflow_id("w-1");
-    let same = Fingerprint::from_stored("f-same");
-    let open = |fingerprint| tables.open_schema_version(&connector, &workflow, fingerprint, instant(1));
+    let same = schema_of("f-same");
+    let open = |schema| tables.open_schema_version(&connector, &workflow, schema, instant(1));
     let opened = join_all((0..20).map(|_| open(&same))).await;
     let opened: Vec<_> = opened.into_iter().map(|table| table.expect("open")).collect();
     assert!(opened.iter().all(|table| *table == opened[0]), "twenty that open the same agree");
     assert_eq!(opened[0].schema_version, SchemaVersion(1));
 
-    let others: Vec<_> = (0..5).map(|n| Fingerprint::from_stored(format!("f-{n}"))).collect();
+    let others: Vec<_> = (0..5).map(|n| schema_of(&format!("f-{n}"))).collect();
     let numbers = join_all(others.iter().map(open)).await;
     let numbers: BTreeSet<_> = numbers.into_iter().map(|table| table.expect("open").schema_version.0).collect();
     assert_eq!(numbers, (2..7).collect(), "each gets its own number, and none is left out");
@@ -311,7 +324,7 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
     assert_eq!(ready().await, [], "a connector that is not ready takes no data");
 
-    let first = Connector { state: ConnectorState::Ready, max_rejected_fraction: 0.25, ..first };
+    let first = Connector { state: ConnectorState::Ready, activity_log: false, max_rejected_fraction: 0.25, ..first };
     connectors.put_connector(&first).await.expect("write");
     connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
@@ -321,8 +334,8 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
         "a later write takes its place"
     );
     let expected = [
-        ReadyConnector { id: first.id.clone(), workflows: some },
-        ReadyConnector { id: connector_id(&id("2")), workflows: Scope::All },
+        ReadyConnector { id: first.id.clone(), workflows: some, activity_log: false },
+        ReadyConnector { id: connector_id(&id("2")), workflows: Scope::All, activity_log: true },
     ];
     assert_eq!(ready().await, expected, "a team sees its own");
 

@@ -2,6 +2,7 @@
 
 use delivery::ports::{DeliveryStore, PortErrorKind};
 use testkit::faults::Strikes;
+use testkit::metadata_contract::*;
 use testkit::state::InMemoryState;
 use testkit::state_contract::*;
 
@@ -50,4 +51,19 @@ async fn a_fault_strikes_one_call_before_or_after_its_work() {
         assert_eq!(state.delivery(&key).await.unwrap().is_some(), happened);
         assert_eq!(state.faults.calls().len(), 3);
     }
+}
+
+#[tokio::test]
+async fn the_fake_outbox_keeps_the_contract() {
+    let state = InMemoryState::default();
+    outbox_contract(&state, &state, "p").await;
+    outbox_race_contract(&state, &state, "p").await;
+    delivered_run_contract(&state, &state, &state, "p").await;
+}
+
+#[tokio::test]
+async fn the_fake_catalogue_keeps_the_contract() {
+    let state = InMemoryState::default();
+    catalogue_contract(&state, &state, &state, "p").await;
+    catalogue_race_contract(&state, &state, "p").await;
 }

@@ -13,6 +13,9 @@ use super::{DynamoStore, Transacted, damaged};
 const READ: &str = "read a connector";
 const WRITE: &str = "write a connector";
 
+/// What a team's entry says of a connector that takes activity.
+pub(super) const ACTIVITY_WANTED: &str = "wanted";
+
 #[async_trait]
 impl ConnectorStore for DynamoStore {
     async fn connector(&self, id: &ConnectorId) -> Result<Option<Connector>, PortError> {
@@ -42,7 +45,11 @@ pub(super) fn connector_items(connector: &Connector) -> Result<Vec<Write>, PortE
     let [a, b, c] = common.clone();
     let item = Write::put(Key::connector(&connector.id), [a, b, c, ("record", text(&record))]);
     let [a, b, c] = common;
-    let entry = Write::put(Key::team_entry(team, id), [a, b, c, ("workflows", text(&scope))]);
+    let activity_log = if connector.activity_log { ACTIVITY_WANTED } else { "unwanted" };
+    let entry = Write::put(
+        Key::team_entry(team, id),
+        [a, b, c, ("workflows", text(&scope)), ("activity_log", text(activity_log))],
+    );
     let item = item.when("attribute_not_exists(#pk) OR #team_id = :team_id").valued("team_id", text(team));
     Ok(vec![item, entry])
 }

@@ -3,12 +3,14 @@
 
 use async_trait::async_trait;
 use delivery::ids::DeliveryKey;
+use delivery::metadata::MetadataTable;
 use delivery::ports::{DeliveryStore, PortError};
 use delivery::state::{Delivery, DeliveryState, Ended, Step};
 use delivery::timestamp::Timestamp;
 
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
+use super::outbox::waiting_item;
 use super::{DynamoStore, Transacted};
 
 /// The most deliveries of one transaction.
@@ -35,7 +37,18 @@ impl DeliveryStore for DynamoStore {
     }
 
     async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError> {
-        self.update(END, outcome(delivery, ended, now)).await?;
+        let noted = outcome(delivery, ended, now);
+        match ended {
+            // The row only with the first `shared`: a delivery that is shared refuses the whole transaction.
+            Ended::Shared(delivered) => {
+                let row = delivered.row(&delivery.run, now);
+                let row = waiting_item(&delivery.connector, MetadataTable::WorkflowRuns, &row, now, END)?;
+                let _ = self.transact(END, vec![noted, row]).await?;
+            }
+            Ended::Failed(_) => {
+                self.update(END, noted).await?;
+            }
+        }
         Ok(())
     }
 
@@ -75,10 +88,10 @@ pub(super) fn entered(delivery: &DeliveryKey, step: Step, now: Timestamp) -> Wri
 
 pub(super) fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Write {
     match ended {
-        Ended::Shared { rows, rejected_rows, bytes } => moved(delivery, DeliveryState::Shared, now)
-            .set("rows", number(rows))
-            .set("rejected_rows", number(rejected_rows))
-            .set("bytes", number(bytes))
+        Ended::Shared(delivered) => moved(delivery, DeliveryState::Shared, now)
+            .set("rows", number(delivered.rows))
+            .set("rejected_rows", number(delivered.rejected_rows))
+            .set("bytes", number(delivered.bytes))
             .remove("phase")
             .remove("code")
             .remove("message"),

@@ -176,6 +176,12 @@ impl Write {
         Ok(part.build())
     }
 
+    /// Bytes of the texts that this write puts.
+    pub(super) fn text_bytes(&self) -> usize {
+        let Kind::Put(item) = &self.kind else { return 0 };
+        item.values().filter_map(|value| value.as_s().ok()).map(String::len).sum()
+    }
+
     /// The item as this write leaves it where nothing was.
     #[cfg(test)]
     pub(super) fn item(&self) -> Item {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, WorkflowId};
+use delivery::metadata::MetadataTable;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::schema::Fingerprint;
 use delivery::table::{Membership, TableName, WorkflowLabel};
@@ -61,6 +63,32 @@ impl Key {
         Self::of_connector(connector, format!("LATEST#{workflow}"))
     }
 
+    pub(super) fn schema(connector: &ConnectorId, workflow: &WorkflowId, fingerprint: &Fingerprint) -> Self {
+        Self::of_connector(connector, format!("SCHEMA#{workflow}#{}", fingerprint.as_str()))
+    }
+
+    /// Where the list of a connector's items of a kind begins.
+    pub(super) fn all_of(connector: &ConnectorId, kind: &str) -> Self {
+        Self::of_connector(connector, format!("{kind}#"))
+    }
+
+    /// A row that waits; an empty key is where the list of a table's rows begins.
+    pub(super) fn waiting(connector: &ConnectorId, table: MetadataTable, key: &str) -> Self {
+        Self::of_connector(connector, format!("OUTBOX#{}#{key}", table.name()))
+    }
+
+    pub(super) fn seen(connector: &ConnectorId, table: MetadataTable, key: &str) -> Self {
+        Self::of_connector(connector, format!("SEEN#{}#{key}", table.name()))
+    }
+
+    pub(super) fn batched(connector: &ConnectorId, table: MetadataTable) -> Self {
+        Self::of_connector(connector, format!("BATCHED#{}", table.name()))
+    }
+
+    pub(super) fn catalogue(connector: &ConnectorId) -> Self {
+        Self::of_connector(connector, "CATALOGUE")
+    }
+
     pub(super) fn newest_activation(connector: &ConnectorId) -> Self {
         Self::of_connector(connector, "ACTIVATION")
     }
@@ -110,6 +138,10 @@ pub(super) fn number(value: impl std::fmt::Display) -> AttributeValue {
 
 pub(super) fn instant(value: Timestamp) -> AttributeValue {
     AttributeValue::S(value.to_string())
+}
+
+pub(super) fn bytes(value: Vec<u8>) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
 }
 
 pub(super) fn list<'a>(values: impl Iterator<Item = &'a str>) -> AttributeValue {
@@ -164,6 +196,15 @@ impl<'a> Attributes<'a> {
         let values = self.item.get(name).and_then(|value| value.as_l().ok()).ok_or_else(|| self.damaged(name))?;
         let one = |value: &'a AttributeValue| value.as_s().ok().and_then(|text| read(text));
         values.iter().map(one).collect::<Option<_>>().ok_or_else(|| self.damaged(name))
+    }
+
+    pub(super) fn optional_text(&self, name: &str) -> Result<Option<&'a str>, PortError> {
+        if self.item.contains_key(name) { self.text(name).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Result<&'a [u8], PortError> {
+        let value = self.item.get(name).and_then(|value| value.as_b().ok());
+        value.map(AsRef::as_ref).ok_or_else(|| self.damaged(name))
     }
 
     pub(super) fn instant(&self, name: &str) -> Result<Timestamp, PortError> {

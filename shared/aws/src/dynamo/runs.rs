@@ -8,6 +8,7 @@ use delivery::run::Run;
 use delivery::timestamp::Timestamp;
 use events::{connector_record, run_record};
 
+use super::connectors::ACTIVITY_WANTED;
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, list, text};
 use super::{DynamoStore, Met, Transacted, damaged, deliveries};
@@ -76,5 +77,8 @@ pub(super) fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, Por
         return Ok(None);
     }
     let workflows = attributes.read("workflows", |scope| connector_record::read_scope(scope).ok())?;
-    Ok(Some(ReadyConnector { id: attributes.connector_id()?, workflows }))
+    // An entry that was written before there was activity says nothing, which may mean "unwanted": setting the
+    // connector up again makes it say so.
+    let activity_log = item.contains_key("activity_log") && attributes.text("activity_log")? == ACTIVITY_WANTED;
+    Ok(Some(ReadyConnector { id: attributes.connector_id()?, workflows, activity_log }))
 }

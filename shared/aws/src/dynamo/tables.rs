@@ -3,14 +3,15 @@
 use async_trait::async_trait;
 use delivery::ids::{ConnectorId, DeliveryKey, WorkflowId};
 use delivery::ports::{LoadView, PortError, PortErrorKind, TableStore};
-use delivery::schema::Fingerprint;
+use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::Step;
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
+use events::schema_record;
 
 use super::expression::Write;
-use super::item::{Attributes, Item, Key, instant, membership, number, text};
-use super::{DynamoStore, Met, Transacted, Written, busy, connectors, deliveries, pause};
+use super::item::{Attributes, Item, Key, bytes, instant, membership, number, text};
+use super::{DynamoStore, Met, Transacted, Written, busy, connectors, damaged, deliveries, pause};
 
 /// How often opening a schema version begins again because another writer was first.
 const OPEN_ATTEMPTS_MAX: u32 = 40;
@@ -43,9 +44,10 @@ impl TableStore for DynamoStore {
         &self,
         connector: &ConnectorId,
         workflow: &WorkflowId,
-        fingerprint: &Fingerprint,
+        schema: &PublicSchema,
         now: Timestamp,
     ) -> Result<VersionTable, PortError> {
+        let fingerprint = &schema.fingerprint();
         let mut label = WorkflowLabel::preferred(workflow);
         for attempt in 0..OPEN_ATTEMPTS_MAX {
             let keys = [Key::table(connector, workflow, fingerprint), Key::workflow(connector, workflow)];
@@ -54,7 +56,8 @@ impl TableStore for DynamoStore {
                 return read_table(&item, OPEN);
             }
             let newest = known.map(|item| read_workflow(&item)).transpose()?;
-            let (table, writes) = opening(connector, workflow, fingerprint, newest, &label, now);
+            let (table, mut writes) = opening(connector, workflow, fingerprint, newest, &label, now);
+            writes.push(schema_item(connector, workflow, schema)?);
             match self.transact(OPEN, writes).await? {
                 Transacted::Done => return Ok(table),
                 // The claim of the label is the last write of a workflow's first table.
@@ -192,6 +195,16 @@ pub(super) fn opening(
         writes.push(claim.valued("workflow_id", text(workflow.as_str())));
     }
     (table, writes)
+}
+
+/// The public columns, in an item of their own: loads read the table's item, and have no use for them.
+pub(super) fn schema_item(
+    connector: &ConnectorId,
+    workflow: &WorkflowId,
+    schema: &PublicSchema,
+) -> Result<Write, PortError> {
+    let record = schema_record::write(schema).map_err(|error| damaged(OPEN, error))?;
+    Ok(Write::put(Key::schema(connector, workflow, &schema.fingerprint()), [("record", bytes(record))]))
 }
 
 pub(super) fn table_item(

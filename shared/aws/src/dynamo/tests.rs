@@ -1,10 +1,13 @@
 //! The items of the table: each is written as its fixture says, and read back as what it was written from.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::connector::{Scope, TokenRecipient};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
-use delivery::ports::PortErrorKind;
+use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
+use delivery::ports::{CatalogueChange, PortErrorKind};
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
@@ -23,6 +26,9 @@ fn as_json(item: &Item) -> Value {
             json!({ "S": text })
         } else if let AttributeValue::N(number) = value {
             json!({ "N": number })
+        } else if let AttributeValue::B(bytes) = value {
+            let schema = events::schema_record::read(bytes.as_ref()).unwrap();
+            json!({ "B": schema.columns().iter().map(|column| column.name.as_str()).collect::<Vec<_>>() })
         } else {
             let texts = value.as_l().unwrap().iter().map(|text| json!({ "S": text.as_s().unwrap() }));
             json!({ "L": texts.collect::<Vec<_>>() })
@@ -70,7 +76,7 @@ fn a_delivery_is_written_and_read_as_its_fixture() {
     assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Loading), Some(41), None));
     let item = golden("delivery loaded", &tables::noted(&key, &version_table(), 42, at(4)));
     assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Publishing), None, Some(42)));
-    let shared = Ended::Shared { rows: 3, rejected_rows: 1, bytes: 700 };
+    let shared = Ended::Shared(Box::new(builders::delivered_run(&version_table(), 41, at(450))));
     let item = golden("delivery shared", &deliveries::outcome(&key, &shared, at(5)));
     assert_eq!(read(&item), expected(DeliveryState::Shared, None, None));
     let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
@@ -121,6 +127,61 @@ fn tables_are_written_and_read_as_their_fixtures() {
 }
 
 #[test]
+fn rows_that_wait_and_their_batches_are_written_and_read_as_their_fixtures() {
+    let (key, at) = (delivery(), builders::instant);
+    let (connector, runs, activity) = (&key.connector, MetadataTable::WorkflowRuns, MetadataTable::ActivityLog);
+    let row = builders::delivered_run(&version_table(), 41, at(450)).row(&key.run, at(500));
+    let item = golden("waiting run", &outbox::waiting_item(connector, runs, &row, at(500), "write").unwrap());
+    assert_eq!(outbox::read_waiting(connector, runs, &item, "read").unwrap(), row);
+    let event = testkit::metadata_contract::event("e#1");
+    let event = KeptRow { key: event.key, row: event.row, delivered: None };
+    let item = golden("waiting event", &outbox::waiting_item(connector, activity, &event, at(2), "write").unwrap());
+    assert_eq!(outbox::read_waiting(connector, activity, &item, "read").unwrap(), event);
+    golden("seen event", &outbox::seen_item(connector, activity, "e#1", at(2)));
+
+    let batch = BegunBatch { number: 7, aimed_table_version: 9, keys: vec!["w-1/r-1".to_owned()] };
+    let item = golden("begun batch", &outbox::begun(connector, runs, &Batched::default(), &batch));
+    let begun = Batched { table_version: None, next: 7, begun: Some(batch.clone()) };
+    assert_eq!(outbox::read_batched(&item, "read").unwrap(), begun);
+    let item = golden("finished batch", &outbox::finished(connector, runs, &batch, 11));
+    let finished = Batched { table_version: Some(11), next: 8, begun: None };
+    assert_eq!(outbox::read_batched(&item, "read").unwrap(), finished);
+
+    let long = KeptRow { key: "k".repeat(1_000), ..event };
+    let error = outbox::waiting_item(connector, activity, &long, at(2), "write").unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::InvalidData);
+}
+
+#[test]
+fn what_the_catalogue_tells_is_written_and_read_as_its_fixtures() {
+    let (key, at) = (delivery(), builders::instant);
+    let (connector, workflow) = (&key.connector, &key.run.workflow);
+    let schema = golden("schema", &tables::schema_item(connector, workflow, &builders::schema_of("title")).unwrap());
+    golden("changed catalogue", &metadata::changed(connector));
+    golden("published catalogue", &metadata::published(connector, 3));
+
+    let facts = builders::delivered_run(&version_table(), 41, at(450)).row(&key.run, at(500)).delivered.unwrap();
+    let mut table = tables::table_item(connector, workflow, &version_table(), at(1)).item();
+    let (_, writes) = tables::opening(connector, workflow, &facts.fingerprint, None, &facts.label, at(1));
+    let mut of_workflow = writes[1].item();
+    let delivered = [facts];
+    for (note, item) in metadata::Note::of(&delivered).iter().zip([&mut table, &mut of_workflow]) {
+        let (write, change) = note.write(connector, item).unwrap().unwrap();
+        assert_eq!(change, CatalogueChange::Changed);
+        item.extend(write.item());
+        assert!(note.write(connector, item).unwrap().is_none(), "noted once");
+    }
+    assert_eq!(as_json(&table)["first_run_id"], json!({"S": "r-1"}));
+    assert_eq!(as_json(&of_workflow)["name"], json!({"S": "Box office"}));
+    let (workflows, schemas) = (HashMap::from([("w-1", &of_workflow)]), HashMap::from([("w-1#f0e1", &schema)]));
+    let entry = metadata::entry(&table, &workflows, &schemas).unwrap().unwrap();
+    assert_eq!((entry.workflow_name.as_str(), entry.first_run.as_str()), ("Box office", "r-1"));
+    assert_eq!(entry.schema, builders::schema_of("title"));
+    table.remove("first_run_id");
+    assert_eq!(metadata::entry(&table, &workflows, &schemas).unwrap(), None, "no run is delivered");
+}
+
+#[test]
 fn a_connector_is_written_and_read_as_its_fixture() {
     let connector = builders::connector("Acme-token", "team-acme");
     let writes = connectors::connector_items(&connector).unwrap();
@@ -128,7 +189,12 @@ fn a_connector_is_written_and_read_as_its_fixture() {
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
     let ready = runs::ready_connector(&entry).unwrap().unwrap();
-    assert_eq!((ready.id, ready.workflows), (connector.id, Scope::All));
+    assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
+    let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
+    let mut entry = connectors::connector_items(&unwanted).unwrap()[1].item();
+    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log);
+    entry.remove("activity_log");
+    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
 }
 
 #[test]
