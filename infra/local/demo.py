@@ -181,17 +181,36 @@ def read(profile, runs):
     return f"{profile}#{table.share}.{table.schema}.{name}"
 
 
+def history(profile, runs):
+    """Shows the table that tells of the deliveries; it is written in batches, so it may come some seconds later."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        frame = delta_sharing.load_as_pandas(f"{profile}#{CONNECTOR}.data.WORKFLOW_RUNS")
+        if len(frame) == len(runs):
+            break
+        time.sleep(0.5)
+    else:
+        sys.exit(f"WORKFLOW_RUNS has {len(frame)} rows, and {len(runs)} runs were delivered")
+    names = {run["workflowId"]: run["workflowName"] for run in runs}
+    frame["workflow"] = frame["workflow_id"].map(names)
+    shown = frame.sort_values(["workflow", "finished_at"])
+    columns = ["workflow", "schema_version", "table_version", "rows", "rejected_rows", "finished_at"]
+    say(f"\nWhat was delivered: {CONNECTOR}.data.WORKFLOW_RUNS")
+    say("\n".join("  " + line for line in shown[columns].to_string(index=False).splitlines()))
+
+
 def main():
     began = time.monotonic()
     say(f"\nSetting up connector `{CONNECTOR}` for a token recipient …")
     set_up()
     profile = activate()
     say(f"  the activation link was e-mailed, its button pressed, the profile saved as {profile}")
-    say("\nDelivering four real runs …")
     runs, sqs = announce()
+    say(f"\nDelivering {len(runs)} real runs, as {', '.join(sorted({run['output']['format'] for run in runs}))} …")
     deliver(runs, sqs)
     say("\nWhat the recipient reads, with the official delta-sharing client:")
     url = read(profile, runs)
+    history(profile, runs)
     say(f"\nFrom set-up to rows in {time.monotonic() - began:.1f} s.")
     (work / "table-url").write_text(url)
 

@@ -3,7 +3,9 @@
 usage: deliveries.py STACK_JSON DELIVERIES AGE[,AGE…] CONNECTORS
 
 One team has one connector, another one CONNECTORS. A table's age is the number of its commits before the first
-counted delivery. The team with many connectors is counted at the first age only: staging does not know a table's age.
+counted delivery: real ones up to REAL_COMMITS_MAX, then a written history of the same form, with a compaction now and
+then and the checkpoints that maintenance makes of it. The team with many connectors is counted at the first age only:
+staging does not know a table's age.
 Deliveries that are counted run one after the other: most through warm functions, a few (`cold`) with every function
 started anew, as after a quiet hour. The others make the tables older.
 """
@@ -15,7 +17,10 @@ import sys
 import urllib.request
 import uuid
 
+import history
 from stack import Stack, say
+
+WORKFLOW = "bench-prices"
 
 FIELDS = [
     {"name": "product", "dataType": "STRING", "isKey": True},
@@ -24,6 +29,7 @@ FIELDS = [
     {"name": "_page", "dataType": "LINK"},
 ]
 ROWS = 20
+REAL_COMMITS_MAX = 100
 # Deliveries at once while a table is made older, and the last of them one by one: so each function has a process that
 # has seen the tables as they are.
 TOGETHER = 5
@@ -42,7 +48,8 @@ class Team:
     """A team, its connectors, and its runs so far."""
 
     def __init__(self, stack, name, connectors):
-        self.stack, self.name, self.connectors, self.runs = stack, name, connectors, 0
+        self.stack, self.name, self.connectors = stack, name, connectors
+        self.runs = self.commits = 0
 
     def set_up(self):
         arn = self.stack.outputs["SetupConnectorArn"]
@@ -69,9 +76,10 @@ class Team:
         ids = []
         for _ in range(count):
             self.runs += 1
+            self.commits += 1
             ids.append(str(uuid.uuid5(uuid.NAMESPACE_OID, f"{self.name}/{self.runs}")))
-            run = {"teamId": self.name, "workflowId": "bench-prices", "runId": ids[-1]}
-            key = f"kadoa/{self.name}/bench-prices/{ids[-1]}/data.jsonl"
+            run = {"teamId": self.name, "workflowId": WORKFLOW, "runId": ids[-1]}
+            key = f"kadoa/{self.name}/{WORKFLOW}/{ids[-1]}/data.jsonl"
             rows = [
                 {"product": f"p-{row}", "price": row / 4, "seen_at": "2026-09-01T06:00:00Z", "_page": "https://x.test"}
                 for row in range(ROWS)
@@ -82,9 +90,13 @@ class Team:
         return self.stack.ended(self.stack.outputs["DeliverRunArn"], ids)
 
     def age_to(self, age):
-        while self.runs < age:
-            say(f"{self.name}: {self.runs} of {age} commits")
-            self.deliver(max(1, min(TOGETHER, age - WARMING - self.runs)))
+        """Makes the tables of the team's first connector so old; the last deliveries are real in any case."""
+        if age > REAL_COMMITS_MAX:
+            history.write(self.stack, f"{self.name}-1", WORKFLOW, age - WARMING)
+            self.commits = max(self.commits, age - WARMING)
+        while self.commits < age:
+            say(f"{self.name}: {self.commits} of {age} commits")
+            self.deliver(max(1, min(TOGETHER, age - WARMING - self.commits)))
 
 
 def chill(stack):
@@ -103,7 +115,7 @@ def chill(stack):
 def counted(stack, team, deliveries, cold=False):
     """Delivers one run after the other and counts each."""
     admin = stack.described["gatewayAdmin"]
-    age = team.runs
+    age = team.commits
     operations, totals, transitions, processes = collections.Counter(), [], [], set()
     for index in range(deliveries):
         say(f"{team.name}, {age} commits{', cold' if cold else ''}: delivery {index + 1} of {deliveries}")

@@ -26,6 +26,10 @@ pub const STACK: &str = "spillway";
 /// The address from which local e-mails come.
 pub const SENDER: &str = "spillway@vendor.test";
 
+/// How long rows wait for a batch of their metadata table, locally: the shortest time that the template allows, in
+/// seconds.
+const METADATA_BATCH_SECONDS: u32 = 2;
+
 /// Where and how to deploy.
 #[derive(Debug)]
 pub(crate) struct Deployment<'a> {
@@ -116,6 +120,7 @@ impl Deployment<'_> {
             .arg("--parameter-overrides")
             .arg(format!("Architecture={architecture}"))
             .arg(format!("PublicEndpoint={}/delta-sharing", self.sharing))
+            .arg(format!("MetadataBatchSeconds={METADATA_BATCH_SECONDS}"))
             .arg(format!("SenderAddress={SENDER}"));
         self.logged(&mut command, "deploying the stack", "deploy.log").await.map(drop)
     }
