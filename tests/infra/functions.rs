@@ -132,13 +132,18 @@ fn no_role_has_more_than_it_names() {
 }
 
 #[test]
-fn nobody_deletes_objects_and_only_the_set_up_takes_something_out_of_a_share() {
+fn only_maintenance_deletes_objects_and_only_the_set_up_takes_something_out_of_a_share() {
     for (id, statement) in statements() {
         for action in texts(&statement["Action"]) {
-            assert!(!action.starts_with("s3:Delete"), "{id} allows {action}");
+            assert!(!action.starts_with("s3:Delete") || id == "MaintainTablesFunction", "{id} allows {action}");
             assert!(action != "dynamodb:DeleteItem" || id == "ProvisionConnectorFunction", "{id} allows {action}");
+            // Deletes rows that waited for their commit.
+            assert!(action != "dynamodb:BatchWriteItem" || id == "PublishMetadataFunction", "{id} allows {action}");
         }
     }
+    let deletes = allowing("maintain-tables", "s3:DeleteObject");
+    let tables = json!({ "Fn::Sub": "${TablesBucket.Arn}/connectors/*" });
+    assert!(!deletes.is_empty() && deletes.iter().all(|statement| statement["Resource"] == tables));
     let deletes = allowing("provision-connector", "dynamodb:DeleteItem");
     assert!(deletes.iter().all(|statement| leading_keys(statement) == ["SHARE#*"]));
 }

@@ -16,8 +16,8 @@ const OTHER_TASKS: [(&str, &str); 4] = [
     ("MarkReady", "provision-connector"),
 ];
 
-/// Functions that no state machine calls: a queue and a URL do.
-const NOT_TASKS: [&str; 2] = ["accept-run", "serve-share"];
+/// Functions that no state machine calls: queues and a URL do.
+const NOT_TASKS: [&str; 5] = ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share"];
 
 /// Errors that Lambda and Step Functions make themselves, when a function could not be called or gave no answer.
 const PLATFORM_ERRORS: [&str; 9] = [

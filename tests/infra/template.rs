@@ -47,12 +47,35 @@ fn a_message_that_is_received_too_often_is_put_aside() {
 #[test]
 fn messages_fail_one_by_one_and_wait_longer_than_their_function_runs() {
     let template = template();
-    let mapping = &template["Resources"]["AcceptRunQueueMapping"]["Properties"];
-    assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]));
-    assert!(mapping["ScalingConfig"]["MaximumConcurrency"].is_u64());
-    let hidden = template["Resources"]["RunCompletedQueue"]["Properties"]["VisibilityTimeout"].as_u64().unwrap();
-    let runs = template["Resources"]["AcceptRunFunction"]["Properties"]["Timeout"].as_u64().unwrap();
-    assert!(hidden >= 6 * runs);
+    let mappings = resources(&template, "AWS::Lambda::EventSourceMapping");
+    assert!(mappings.contains_key("AcceptRunQueueMapping") && mappings.contains_key("PublishActivityQueueMapping"));
+    for (id, mapping) in mappings {
+        let mapping = &mapping["Properties"];
+        assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{id}");
+        assert!(mapping["ScalingConfig"]["MaximumConcurrency"].is_u64(), "{id}");
+        let queue = mapping["EventSourceArn"]["Fn::GetAtt"].as_str().unwrap().strip_suffix(".Arn").unwrap();
+        let function = mapping["FunctionName"]["Ref"].as_str().unwrap();
+        let hidden = template["Resources"][queue]["Properties"]["VisibilityTimeout"].as_u64().unwrap();
+        let runs = template["Resources"][function]["Properties"]["Timeout"].as_u64().unwrap();
+        let window = mapping["MaximumBatchingWindowInSeconds"].as_u64().unwrap_or(0);
+        assert!(hidden >= 6 * runs + window, "{id}");
+    }
+}
+
+#[test]
+fn wakes_of_the_metadata_writer_are_held_back_and_gathered() {
+    let template = template();
+    let queue = &template["Resources"]["MetadataQueue"]["Properties"];
+    assert_eq!(queue["DelaySeconds"], json!({ "Ref": "MetadataBatchSeconds" }));
+    assert_eq!((&queue["FifoQueue"], &queue["DeduplicationScope"]), (&json!(true), &json!("messageGroup")));
+    assert_eq!(template["Resources"]["MetadataDeadLetterQueue"]["Properties"]["FifoQueue"], true);
+    let parameter = &template["Parameters"]["MetadataBatchSeconds"];
+    assert_eq!((&parameter["MinValue"], &parameter["MaxValue"]), (&json!(2), &json!(900)), "SQS waits 900 s at most");
+    for id in ["RecordOutcomeFunction", "PublishActivityFunction", "PublishMetadataFunction"] {
+        let variables = &template["Resources"][id]["Properties"]["Environment"]["Variables"];
+        assert_eq!(variables["METADATA_QUEUE_URL"], json!({ "Ref": "MetadataQueue" }), "{id}");
+        assert_eq!(variables["METADATA_BATCH_SECONDS"], json!({ "Ref": "MetadataBatchSeconds" }), "{id}");
+    }
 }
 
 #[test]
@@ -113,6 +136,7 @@ fn the_stack_says_where_everything_is() {
         "RunCompletedQueueUrl",
         "RunCompletedDeadLetterQueueUrl",
         "ActivityQueueUrl",
+        "ActivityDeadLetterQueueUrl",
         "RunOutputBucketName",
         "TablesBucketName",
         "StateTableName",

@@ -8,11 +8,15 @@
     reason = "test code that happens to live outside of a test module: it ends at the first surprise"
 )]
 
+pub mod place;
+pub mod recipient;
 pub mod runs;
 pub mod stack;
 
 use std::path::Path;
 
+pub use place::Place;
+pub use recipient::{Read, sorted};
 pub use runs::{Run, contact_of, set_up_input, table_name, unique};
 pub use stack::{DeliveryRecord, Execution, Stack, StackFile, until};
 

@@ -52,8 +52,10 @@ pub struct Run {
     pub finished_at: String,
     /// The declared fields.
     pub fields: Value,
-    /// The output.
+    /// The output's first object.
     pub body: Vec<u8>,
+    /// The output's other objects.
+    pub more: Vec<Vec<u8>>,
     /// The announced format.
     pub format: String,
     /// The announced number of rows.
@@ -79,21 +81,33 @@ impl Run {
                 {"name": "_secret", "dataType": "STRING", "fieldType": "SCHEMA"},
             ]),
             body: body.into_bytes(),
+            more: Vec::new(),
             format: "jsonl".to_owned(),
             row_count: Some(rows),
         }
     }
 
-    /// Where its output lies.
+    /// Where its output's first object lies.
     #[must_use]
     pub fn key(&self) -> String {
         format!("kadoa/{}/{}/2026-09-01T06-07-30Z-{}/data.{}", self.team, self.workflow, self.run, self.format)
     }
 
+    /// Its output's objects: keys and contents, in row order.
+    #[must_use]
+    pub fn objects(&self) -> Vec<(String, &[u8])> {
+        let folder = self.key();
+        let folder = folder.rsplit_once('/').unwrap().0;
+        let more = self.more.iter().enumerate();
+        let more = more.map(|(index, bytes)| (format!("{folder}/data-{}.{}", index + 1, self.format), &**bytes));
+        std::iter::once((self.key(), &*self.body)).chain(more).collect()
+    }
+
     /// Its run-completed message.
     #[must_use]
     pub fn message(&self) -> Value {
-        let mut output = json!({"format": self.format, "objects": [{"key": self.key()}]});
+        let objects: Vec<_> = self.objects().into_iter().map(|(key, _)| json!({"key": key})).collect();
+        let mut output = json!({"format": self.format, "objects": objects});
         if let Some(count) = self.row_count {
             output["rowCount"] = json!(count);
         }
@@ -114,7 +128,9 @@ impl Run {
 
     /// Writes its output and announces it.
     pub async fn announce(&self, stack: &Stack) {
-        stack.put_output(&self.key(), self.body.clone()).await;
+        for (key, bytes) in self.objects() {
+            stack.put_output(&key, bytes.to_vec()).await;
+        }
         stack.send(&self.message().to_string()).await;
     }
 

@@ -1,7 +1,7 @@
 //! The stack that `cargo xtask test` started: an operator's and a producer's calls, a recipient's clients.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -171,10 +171,31 @@ impl Stack {
         objects.into_iter().map(|object| object.location.to_string()).collect()
     }
 
+    /// An object of a bucket, if it is there.
+    pub async fn object(&self, output: &str, key: &str) -> Option<Vec<u8>> {
+        match self.bucket(output).get(&key.into()).await {
+            Ok(found) => Some(found.bytes().await.unwrap().to_vec()),
+            Err(object_store::Error::NotFound { .. }) => None,
+            Err(error) => panic!("{key}: {error}"),
+        }
+    }
+
     /// Sends a run-completed message.
     pub async fn send(&self, body: &str) {
-        let queue = self.output("RunCompletedQueueUrl");
-        self.sqs.send_message().queue_url(queue).message_body(body).send().await.unwrap();
+        self.send_to("RunCompletedQueueUrl", body).await;
+    }
+
+    /// Sends a message to the queue of a stack output.
+    pub async fn send_to(&self, output: &str, body: &str) {
+        self.sqs.send_message().queue_url(self.output(output)).message_body(body).send().await.unwrap();
+    }
+
+    /// Asks for a table's maintenance, as the schedule does.
+    pub async fn maintain(&self, connector: &str, table: &str) {
+        let queues = self.sqs.list_queues().send().await.unwrap();
+        let queue = queues.queue_urls().iter().find(|url| url.contains("MaintenanceQueue")).expect("the queue");
+        let message = json!({"connectorId": connector, "table": table, "work": "full"}).to_string();
+        self.sqs.send_message().queue_url(queue).message_body(message).send().await.unwrap();
     }
 
     /// Runs a state machine to its end.
@@ -276,9 +297,9 @@ impl Stack {
         .await
     }
 
-    /// Takes a message out of the dead-letter queue whose body holds a text: body and attributes.
-    pub async fn refused(&self, holding: &str) -> Option<(String, BTreeMap<String, String>)> {
-        let queue = self.output("RunCompletedDeadLetterQueueUrl");
+    /// Takes a message out of a dead-letter queue whose body holds a text: body and attributes.
+    pub async fn refused(&self, output: &str, holding: &str) -> Option<(String, BTreeMap<String, String>)> {
+        let queue = self.output(output);
         let received = self
             .sqs
             .receive_message()
@@ -339,42 +360,6 @@ impl Stack {
         } else {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
-    }
-
-    /// The columns and rows of a shared table, as the official client reads them.
-    pub async fn rows(&self, profile: &Path, connector: &str, table: &str) -> (Vec<String>, Vec<Value>) {
-        self.rows_in_format(profile, connector, table, "parquet").await
-    }
-
-    /// The columns and rows of a shared table in a response format.
-    pub async fn rows_in_format(
-        &self,
-        profile: &Path,
-        connector: &str,
-        table: &str,
-        format: &str,
-    ) -> (Vec<String>, Vec<Value>) {
-        let name = format!("{connector}.data.{table}");
-        let lines = self
-            .client("read_table.py", &[profile.to_str().unwrap(), "rows", &name, format])
-            .await
-            .unwrap_or_else(|error| panic!("reading {name}: {error}"));
-        let mut lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let columns = lines.next().unwrap();
-        let columns = columns["columns"].as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned()).collect();
-        (columns, lines.collect())
-    }
-
-    /// The tables that a recipient sees.
-    pub async fn tables(&self, profile: &Path) -> Vec<String> {
-        self.client("read_table.py", &[profile.to_str().unwrap(), "tables"]).await.unwrap()
-    }
-
-    /// What the `deltalake` package says of a table in storage.
-    pub async fn judge(&self, connector: &str, table: &str) -> Value {
-        let uri = format!("s3://{}/connectors/{connector}/{table}", self.output("TablesBucketName"));
-        let lines = self.client("judge_table.py", &[&uri]).await.unwrap_or_else(|error| panic!("{uri}: {error}"));
-        serde_json::from_str(lines.last().unwrap()).unwrap()
     }
 
     /// Calls the gateway's admin API.

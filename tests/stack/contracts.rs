@@ -6,7 +6,7 @@ use aws::dynamo::DynamoStore;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
-use testkit::{lake, sharing as sharing_contract, state_contract as state};
+use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
 use tests::{Stack, unique};
 
 fn store(stack: &Stack) -> DynamoStore {
@@ -24,6 +24,18 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::load_contract(&store, &store, &store, &prefix).await;
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_rules_of_the_metadata_ports() {
+    let stack = Stack::of_this_test();
+    let store = store(&stack);
+    let prefix = format!("m{}", unique());
+    metadata::outbox_contract(&store, &store, &prefix).await;
+    metadata::delivered_run_contract(&store, &store, &store, &prefix).await;
+    metadata::catalogue_contract(&store, &store, &store, &prefix).await;
+    metadata::outbox_race_contract(&store, &store, &prefix).await;
+    metadata::catalogue_race_contract(&store, &store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,15 @@
     reason = "tests end at the first surprise"
 )]
 
+mod activity;
 mod bad_input;
+mod cast_policy;
 mod contracts;
 mod exactly_once;
+mod formats;
+mod latest;
+mod maintenance;
+mod metadata_tables;
 mod real_data;
+mod schema_versions;
 mod set_up;
