@@ -52,7 +52,7 @@ impl Task for ShareTables {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use testkit::builders::{connector, connector_id, run_key};
+    use testkit::builders::{connector, connector_id, run_key, schema_of};
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
 
@@ -62,7 +62,7 @@ mod tests {
         serde_json::from_value(json!({
             "connectorId": "acme",
             "run": {"teamId": "t", "workflowId": "w-1", "runId": "r-1"},
-            "staged": {"fingerprint": "f", "rows": 3, "rejectedRows": 0, "bytes": 30,
+            "staged": {"fingerprint": schema_of("name").fingerprint().as_str(), "rows": 3, "rejectedRows": 0, "bytes": 30,
                        "finishedAt": "2026-09-01T00:07:30Z"},
             "table": {"name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1",
                       "membership": "unshared", "schemaDigest": "d"},
@@ -76,7 +76,7 @@ mod tests {
         let _ = state.provision(&connector("acme", "t")).await.unwrap();
         let now = testkit::builders::instant(0);
         let run = run_key("t", "w-1", "r-1");
-        let schema = testkit::builders::schema_of("name");
+        let schema = schema_of("name");
         let opened = state.open_schema_version(&connector_id("acme"), &run.workflow, &schema, now).await.unwrap();
         let function = ShareTables {
             deliveries: state.clone(),

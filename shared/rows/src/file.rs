@@ -201,8 +201,11 @@ impl Pages<'_> {
                 }
             }
             column::Parts::Array { element, offsets, valid } => {
-                let nulls = valid.iter().filter(|valid| !**valid).count() as u64;
-                *self.array_nulls.entry(self.leaf).or_default() += nulls;
+                // An array inside of an array may have the same first leaf; its nulls are elements of the outer one.
+                if !entries.are_elements() {
+                    let nulls = valid.iter().filter(|valid| !**valid).count() as u64;
+                    *self.array_nulls.entry(self.leaf).or_default() += nulls;
+                }
                 self.column(element, &entries.elements(valid, offsets))?;
             }
             column::Parts::Leaf { values, valid } => {

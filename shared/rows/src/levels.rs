@@ -29,6 +29,11 @@ impl Entries {
         Self { nested: None, rows, definition: 0, repetition: 0 }
     }
 
+    /// Whether they are elements of an array, at any depth.
+    pub(crate) fn are_elements(&self) -> bool {
+        self.repetition > 0
+    }
+
     fn each(&self, mut visit: impl FnMut(Entry)) {
         match &self.nested {
             Some(entries) => entries.iter().for_each(|entry| visit(*entry)),

@@ -1,6 +1,6 @@
 //! The statistics of a staged file: bounds that hold for every row, in the words of a Delta `add` action.
 
-use delivery::schema::{ColumnType, PublicSchema};
+use delivery::schema::{ColumnType, PublicSchema, StructField};
 use proptest::prelude::*;
 use rows::SCHEMA_LEAVES_MAX;
 use serde_json::{Value, json};
@@ -50,6 +50,27 @@ fn every_type_has_its_own_statistics() {
             },
         })
     );
+}
+
+#[test]
+fn the_nulls_of_an_array_are_rows_without_one_however_it_nests() {
+    let array = |element| ColumnType::Array(Box::new(element));
+    let member = StructField { source: "x".into(), name: "x".into(), column_type: array(array(ColumnType::Double)) };
+    let columns = schema(&[
+        ("grid", array(array(ColumnType::Double))),
+        ("deep", array(ColumnType::Struct(vec![member.clone()]))),
+        ("inside", ColumnType::Struct(vec![member])),
+    ]);
+    let lines = concat!(
+        r#"{"grid":[null,[null],null],"deep":[{"x":null},{"x":[null,null]},null],"inside":{"x":[null,null]}}"#,
+        "\n",
+        r#"{"deep":[{"x":[null]}],"inside":{}}"#,
+        "\n{}\n",
+    );
+    let nulls = &statistics(lines, &columns)["nullCount"];
+    assert_eq!(nulls["grid"], json!(2));
+    assert_eq!(nulls["deep"], json!(1));
+    assert_eq!(nulls["inside"], json!({"x": 2}));
 }
 
 #[test]
