@@ -173,7 +173,7 @@ def read(profile, runs):
         say(f"\n{shown[name]}: {table.share}.{table.schema}.{name}")
         say(f"  {len(frame):,} rows, {expected[name]:,} expected {'✓' if right else '✗'}   private columns: {len(private)}")
         columns = [*frame.columns[:4], "run_id", "run_finished_at"]
-        head = frame[columns].head(3).to_string(index=False)
+        head = frame[columns].head(3).to_string(index=False, max_colwidth=28)
         say("\n".join("  " + line for line in head.splitlines()))
         say(f"  … and {len(frame.columns) - len(columns)} more columns")
     if not good:

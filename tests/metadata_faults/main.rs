@@ -54,6 +54,8 @@ impl Story {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_ends_before_or_after_any_of_its_requests_loses_and_doubles_no_row() {
     let place = Place::new().await;
+    place.stack.gateway(reqwest::Method::DELETE, "/faults", None).await;
+    place.stack.redeliver_soon("MetadataQueue").await;
     let mut story = Story { place, workflow: unique(), runs: Vec::new() };
     story.deliver().await;
     story.assert_each_run_once().await;

@@ -180,6 +180,11 @@ impl Stack {
         }
     }
 
+    /// Deletes an object of a bucket.
+    pub async fn delete(&self, output: &str, key: &str) {
+        self.bucket(output).delete(&key.into()).await.unwrap();
+    }
+
     /// Sends a run-completed message.
     pub async fn send(&self, body: &str) {
         self.send_to("RunCompletedQueueUrl", body).await;
@@ -192,10 +197,22 @@ impl Stack {
 
     /// Asks for a table's maintenance, as the schedule does.
     pub async fn maintain(&self, connector: &str, table: &str) {
-        let queues = self.sqs.list_queues().send().await.unwrap();
-        let queue = queues.queue_urls().iter().find(|url| url.contains("MaintenanceQueue")).expect("the queue");
         let message = json!({"connectorId": connector, "table": table, "work": "full"}).to_string();
+        let queue = self.queue("MaintenanceQueue").await;
         self.sqs.send_message().queue_url(queue).message_body(message).send().await.unwrap();
+    }
+
+    /// Lets messages of a queue whose function ended in the middle come again soon.
+    pub async fn redeliver_soon(&self, queue: &str) {
+        let change = self.sqs.set_queue_attributes().queue_url(self.queue(queue).await);
+        change.attributes(QueueAttributeName::VisibilityTimeout, "2").send().await.unwrap();
+    }
+
+    /// The URL of a queue by its name in the template.
+    async fn queue(&self, name: &str) -> String {
+        let queues = self.sqs.list_queues().send().await.unwrap();
+        let named = queues.queue_urls().iter().find(|url| url.contains(name));
+        named.unwrap_or_else(|| panic!("there is no queue {name}")).clone()
     }
 
     /// Runs a state machine to its end.
