@@ -35,6 +35,8 @@ REAL_COMMITS_MAX = 100
 TOGETHER = 5
 WARMING = 3
 COLD_DELIVERIES = 3
+# What follows a delivery later, for many deliveries together: shown by operation, and not in a delivery's sum.
+BESIDE = {"maintain-tables", "publish-metadata"}
 SERVICES = {"s3": "S3", "dynamodb": "DynamoDB", "states": "Step Functions", "sqs": "SQS"}
 
 
@@ -131,8 +133,10 @@ def counted(stack, team, deliveries, cold=False):
         total = dict.fromkeys(SERVICES.values(), 0)
         for entry in asked:
             service = SERVICES.get(entry["service"], entry["service"])
-            operations[binary(stack, entry["caller"]), service, entry["operation"]] += entry["count"]
-            total[service] = total.get(service, 0) + entry["count"]
+            function = binary(stack, entry["caller"])
+            operations[function, service, entry["operation"]] += entry["count"]
+            if function not in BESIDE:
+                total[service] = total.get(service, 0) + entry["count"]
         totals.append(total)
         transitions.append(state_transitions(stack, execution, team.connectors))
     return {

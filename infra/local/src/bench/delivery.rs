@@ -117,7 +117,8 @@ fn show(report: &Report, path: &Path) {
     let deliveries = report.scenarios.first().map_or(0, |scenario| scenario.deliveries);
     progress::result(&format!(
         "\nRequests of the functions for one run, by operation: the mean of {deliveries} runs\n\n{operations}\n\
-         The same, by service: the median, and the range where there is one\n\n{totals}\n{}\n\n{}",
+         The same, by service, without publish-metadata and maintain-tables, which come later and serve many deliveries at\n\
+         once: the median, and the range where there is one\n\n{totals}\n{}\n\n{}",
         verdicts(report).join("\n"),
         path.display(),
     ));
