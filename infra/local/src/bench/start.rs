@@ -24,7 +24,7 @@ const START_MILLISECONDS_MAX: f64 = 50.0;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Settings as the template gives them; a function reads only its own.
-const SETTINGS: [(&str, &str); 9] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("STATE_TABLE_NAME", "spillway-StateTable-1ABCDEFGHIJKL"),
     ("TABLES_BUCKET", "spillway-tablesbucket-abcdefghijkl"),
     ("RUN_OUTPUT_BUCKET", "spillway-runoutputbucket-abcdefghijkl"),
@@ -36,6 +36,8 @@ const SETTINGS: [(&str, &str); 9] = [
     ("SHARING_ENDPOINT", "https://abcdefghijklmnopqrstuvwxyz.lambda-url.us-east-1.on.aws/delta-sharing"),
     ("HISTORY_DAYS", "30"),
     ("MAINTENANCE_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/spillway-MaintenanceQueue"),
+    ("METADATA_QUEUE_URL", "https://sqs.us-east-1.amazonaws.com/123456789012/spillway-MetadataQueue.fifo"),
+    ("METADATA_BATCH_SECONDS", "60"),
     ("SENDER_ADDRESS", "spillway@vendor.test"),
 ];
 
