@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use delivery::ids::{RunId, RunKey, TeamId, WorkflowId};
+use delivery::staged::{rejects_key, staged_file_key};
 use serde_json::{Value, json};
 
 use crate::document::{each, resources, template, texts};
@@ -25,6 +27,29 @@ fn every_queue_is_encrypted_and_takes_no_plain_text() {
         assert_eq!(policy["Properties"]["Queues"], json!([{ "Ref": id }]));
         assert!(denies_plain_text(policy, "sqs"), "{id}");
     }
+}
+
+#[test]
+fn staged_files_and_rejects_expire_and_tables_do_not() {
+    let template = template();
+    let bucket = &template["Resources"]["TablesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"];
+    let expiring: Vec<_> =
+        bucket.as_array().unwrap().iter().filter(|rule| !rule["ExpirationInDays"].is_null()).collect();
+    let [rule] = expiring.as_slice() else { panic!("one rule expires objects: {expiring:?}") };
+    assert_eq!(
+        (&rule["Status"], &rule["ExpirationInDays"]),
+        (&json!("Enabled"), &json!({"Ref": "StagingRetentionDays"}))
+    );
+    let prefix = rule["Prefix"].as_str().unwrap();
+    let run = RunKey {
+        team: TeamId::new("t").unwrap(),
+        workflow: WorkflowId::new("w").unwrap(),
+        run: RunId::new("r").unwrap(),
+    };
+    for key in [staged_file_key(&run, 0), rejects_key(&run)] {
+        assert!(key.starts_with(prefix), "{key}");
+    }
+    assert!(!"connectors/".starts_with(prefix));
 }
 
 #[test]
