@@ -1,0 +1,88 @@
+//! `/_fake/…`: what a test in another process asks of the fake itself. Needs no token.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer::{Answer, Refusal};
+use crate::faults::{Fault, FaultBody, FaultTime};
+use crate::server::Workspace;
+
+/// Every request so far.
+pub(crate) async fn requests(State(workspace): State<Arc<Workspace>>) -> Json<Value> {
+    let requests = workspace.requests().into_iter().map(|request| {
+        json!({
+            "id": request.id, "method": request.method, "path": request.path, "query": request.query,
+            "principal": request.principal, "body": request.body, "status": request.status,
+        })
+    });
+    Json(json!({"requests": requests.collect::<Vec<_>>()}))
+}
+
+/// Forgets the requests so far.
+pub(crate) async fn forget_requests(State(workspace): State<Arc<Workspace>>) -> StatusCode {
+    workspace.forget_requests();
+    StatusCode::NO_CONTENT
+}
+
+/// A fault as JSON: `path` and `status` must be there.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct FaultInput {
+    path: String,
+    status: u16,
+    method: Option<String>,
+    #[serde(default)]
+    after: u32,
+    #[serde(default = "once")]
+    times: u32,
+    #[serde(default)]
+    afterwards: bool,
+    retry_after: Option<String>,
+    code: Option<String>,
+    message: Option<String>,
+    text: Option<String>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Lets requests fail.
+pub(crate) async fn add_fault(State(workspace): State<Arc<Workspace>>, body: bytes::Bytes) -> Answer {
+    let input: FaultInput = crate::answer::read(&body)?;
+    let method = input.method.map(|method| Method::from_bytes(method.as_bytes()));
+    let body = match input.text {
+        Some(text) => FaultBody::Text(text),
+        None => FaultBody::Json {
+            code: input.code.unwrap_or_else(|| "INTERNAL_ERROR".to_owned()),
+            message: input.message.unwrap_or_else(|| "a fault on demand".to_owned()),
+        },
+    };
+    workspace.faults.add(Fault {
+        method: method.transpose().map_err(|_| Refusal::invalid("method is not valid"))?,
+        path: input.path,
+        after: input.after,
+        times: input.times,
+        time: if input.afterwards { FaultTime::Afterwards } else { FaultTime::Instead },
+        status: input.status,
+        retry_after: input.retry_after,
+        body,
+    });
+    Ok(Json(json!({})))
+}
+
+/// How many faults wait for their requests.
+pub(crate) async fn faults_left(State(workspace): State<Arc<Workspace>>) -> Json<Value> {
+    Json(json!({"faults": workspace.faults.left()}))
+}
+
+/// Makes every OAuth token invalid.
+pub(crate) async fn end_tokens(State(workspace): State<Arc<Workspace>>) -> StatusCode {
+    workspace.metastore().oauth_tokens.clear();
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,185 @@
+//! Who reads: adopting or making recipients, their grants, their tokens.
+//!
+//! A metastore has one recipient for each recipient metastore, whatever the number of connectors that deliver to it:
+//! it is shared by them, and each has a share of its own. A token recipient belongs to one connector. Nothing here
+//! deletes a recipient.
+
+use std::collections::BTreeMap;
+
+use delivery::ids::ConnectorId;
+use delivery::ports::PortError;
+use delivery::timestamp::Timestamp;
+
+use super::{BackendError, UnityCatalogBackend};
+use crate::error::ApiErrorKind;
+use crate::names::{
+    CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, SharingIdentifier, connector_name, databricks_recipient_name,
+    token_recipient_name,
+};
+use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
+
+const CONNECT: &str = "connect a recipient";
+const GRANT: &str = "grant a share to a recipient";
+const REVOKE: &str = "revoke a share from a recipient";
+const ROTATE: &str = "rotate a recipient's token";
+
+/// How a connector's recipient reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reader {
+    /// In the metastore of this sharing identifier.
+    Databricks(SharingIdentifier),
+    /// By a bearer token that the workspace hands out.
+    Token {
+        /// When the first token ends, at most a year from now.
+        expires_at: Timestamp,
+        /// CIDR blocks that may read, at most 100; empty means any.
+        allowed_ips: Vec<String>,
+    },
+}
+
+/// A recipient that the connector's share can be granted to.
+#[derive(Debug)]
+pub struct Connected {
+    /// The recipient's name.
+    pub recipient: String,
+    /// Where a token recipient downloads its credential, if that was not done yet. It goes to the secure contact,
+    /// untouched, and nowhere else.
+    pub activation: Option<ActivationUrl>,
+}
+
+impl UnityCatalogBackend {
+    /// Adopts the reader's recipient if it is this deployment's, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// `Denied` with [`BackendError::ForeignRecipient`] if the reader has a recipient that is not ours.
+    pub async fn connect(&self, connector: &ConnectorId, reader: &Reader) -> Result<Connected, PortError> {
+        let mut found = self.find_recipient(connector, reader).await?;
+        if found.is_none() {
+            match self.make_recipient(connector, reader).await {
+                Ok(made) => found = Some(made),
+                // Made meanwhile, or the name is somebody else's.
+                Err(error) if error.kind == ApiErrorKind::Exists => {
+                    found = self.find_recipient(connector, reader).await?;
+                    if found.is_none() {
+                        let recipient = self.recipient_name(connector, reader);
+                        return Err(BackendError::ForeignRecipient { recipient }.during(CONNECT));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let recipient = found.ok_or_else(|| BackendError::NoRecipient.during(CONNECT))?;
+        if !self.is_ours(&recipient, connector, reader) {
+            return Err(BackendError::ForeignRecipient { recipient: recipient.name }.during(CONNECT));
+        }
+        if let Reader::Token { allowed_ips, .. } = reader
+            && recipient.allowed_ips != *allowed_ips
+        {
+            self.workspace.set_allowed_ips(&recipient.name, allowed_ips).await?;
+        }
+        Ok(Connected { recipient: recipient.name, activation: newest_activation(recipient.tokens) })
+    }
+
+    async fn find_recipient(&self, connector: &ConnectorId, reader: &Reader) -> Result<Option<Recipient>, PortError> {
+        Ok(match reader {
+            Reader::Databricks(identifier) => self.workspace.recipient_of(identifier).await?,
+            Reader::Token { .. } => self.workspace.recipient(&self.recipient_name(connector, reader)).await?,
+        })
+    }
+
+    fn recipient_name(&self, connector: &ConnectorId, reader: &Reader) -> String {
+        match reader {
+            Reader::Databricks(identifier) => databricks_recipient_name(&self.settings.deployment, identifier),
+            Reader::Token { .. } => token_recipient_name(&self.settings.deployment, connector),
+        }
+    }
+
+    async fn make_recipient(
+        &self,
+        connector: &ConnectorId,
+        reader: &Reader,
+    ) -> Result<Recipient, crate::error::ApiError> {
+        let name = self.recipient_name(connector, reader);
+        let mut properties = BTreeMap::from([(DEPLOYMENT_PROPERTY, self.settings.deployment.as_str())]);
+        let kind = match reader {
+            Reader::Databricks(identifier) => NewRecipientKind::Databricks(identifier),
+            Reader::Token { expires_at, allowed_ips } => {
+                properties.insert(CONNECTOR_PROPERTY, connector.as_str());
+                NewRecipientKind::Token { expires_at: Some(*expires_at), allowed_ips }
+            }
+        };
+        let comment = "Made by Spillway.";
+        self.workspace.create_recipient(&NewRecipient { name: &name, comment, kind, properties }).await
+    }
+
+    /// Whether a recipient has our marks. Its name does not count: people may choose it.
+    fn is_ours(&self, recipient: &Recipient, connector: &ConnectorId, reader: &Reader) -> bool {
+        let marked = |key: &str, value: &str| recipient.properties.get(key).is_some_and(|found| found == value);
+        let deployment = marked(DEPLOYMENT_PROPERTY, self.settings.deployment.as_str());
+        match reader {
+            Reader::Databricks(_) => deployment && recipient.authentication == "DATABRICKS",
+            Reader::Token { .. } => {
+                deployment && marked(CONNECTOR_PROPERTY, connector.as_str()) && recipient.authentication == "TOKEN"
+            }
+        }
+    }
+
+    /// Lets a recipient read the connector's share, and reads that back from both ends.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the connector has no share, `Denied` if share or recipient is not our service principal's.
+    pub async fn grant(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
+        let share = self.own_share(GRANT, connector).await?;
+        self.workspace.grant_share(&share.name, recipient).await?;
+        let access = self.access(&share.name, recipient).await?;
+        if access.is_granted() { Ok(()) } else { Err(BackendError::NotGranted.during(GRANT)) }
+    }
+
+    /// Lets a recipient read the connector's share no longer, and reads that back from both ends. Share, tables and
+    /// recipient stay. A connector without a share grants nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the grant is still there.
+    pub async fn revoke(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
+        let share = connector_name(connector);
+        let share = self.workspace.share(&share).await?;
+        let Some(share) = share.filter(|share| self.is_marked(share.comment.as_deref(), connector)) else {
+            return Ok(());
+        };
+        match self.workspace.revoke_share(&share.name, recipient).await {
+            // The recipient is gone, and its grants with it.
+            Err(error) if error.kind == ApiErrorKind::Missing => return Ok(()),
+            outcome => outcome?,
+        }
+        let access = self.access(&share.name, recipient).await?;
+        if access.is_nowhere() { Ok(()) } else { Err(BackendError::StillGranted.during(REVOKE)) }
+    }
+
+    /// Makes a new token for the connector's token recipient; the one of before ends after so many seconds at the
+    /// latest. The URL goes to the secure contact, untouched, and nowhere else.
+    ///
+    /// An attempt whose answer was lost may have made a token that nobody will ever hold; it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the connector has no token recipient of ours.
+    pub async fn rotate(&self, connector: &ConnectorId, overlap_seconds: u32) -> Result<ActivationUrl, PortError> {
+        let name = token_recipient_name(&self.settings.deployment, connector);
+        let reader = Reader::Token { expires_at: Timestamp::EPOCH, allowed_ips: Vec::new() };
+        let recipient = self.workspace.recipient(&name).await?;
+        let recipient = recipient.filter(|recipient| self.is_ours(recipient, connector, &reader));
+        let before = recipient.ok_or_else(|| BackendError::NoRecipient.during(ROTATE))?.tokens;
+        let rotated = self.workspace.rotate_token(&name, overlap_seconds).await?;
+        // The new token is the one that was not there, wherever it stands in the list.
+        let mut new = rotated.tokens.into_iter().filter(|token| before.iter().all(|old| old.id != token.id));
+        let activation = new.next().and_then(|token| token.activation);
+        activation.ok_or_else(|| BackendError::NoActivation.during(ROTATE))
+    }
+}
+
+fn newest_activation(tokens: Vec<crate::recipients::RecipientToken>) -> Option<ActivationUrl> {
+    tokens.into_iter().next_back()?.activation
+}

@@ -1,0 +1,120 @@
+//! Reading everything back: what a recipient would find.
+
+use delivery::ids::ConnectorId;
+use delivery::ports::PortError;
+use delivery::table::TableName;
+
+use super::{Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
+use crate::error::ApiErrorKind;
+use crate::shares::ObjectStatus;
+
+const VERIFY: &str = "verify a connector's share";
+
+/// What the metastore says of a connector's share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareReport {
+    /// Tables that should be in the share and are not, by their full names.
+    pub missing: Vec<String>,
+    /// What is in the share and cannot be read by recipients, by full names: ask for SELECT for the share's owner.
+    pub denied: Vec<String>,
+    /// Tables in the share.
+    pub tables: usize,
+    /// Tables that fit.
+    pub tables_max: usize,
+    /// Whether the recipient may read the share.
+    pub access: Access,
+}
+
+impl ShareReport {
+    /// Whether the recipient can read all that it should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.missing.is_empty() && self.denied.is_empty() && self.access.is_granted()
+    }
+
+    /// How much room the share has.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room::of(self.tables)
+    }
+}
+
+/// Whether a recipient may read a share, as either end says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The share names the recipient.
+    pub by_share: Said,
+    /// The recipient names the share.
+    pub by_recipient: Said,
+}
+
+/// What one end says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// It may.
+    Yes,
+    /// It may not.
+    No,
+}
+
+impl Said {
+    fn of(found: bool) -> Self {
+        if found { Self::Yes } else { Self::No }
+    }
+}
+
+impl Access {
+    /// Whether both ends agree that it may.
+    #[must_use]
+    pub fn is_granted(self) -> bool {
+        self.by_share == Said::Yes && self.by_recipient == Said::Yes
+    }
+
+    /// Whether both ends agree that it may not.
+    #[must_use]
+    pub fn is_nowhere(self) -> bool {
+        self.by_share == Said::No && self.by_recipient == Said::No
+    }
+}
+
+impl UnityCatalogBackend {
+    /// Reads a connector's share back: what is in it, what recipients cannot read, and whether this recipient may.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the connector has no share.
+    pub async fn verify(
+        &self,
+        connector: &ConnectorId,
+        recipient: &str,
+        tables: &[TableName],
+    ) -> Result<ShareReport, PortError> {
+        let share = self.own_share(VERIFY, connector).await?;
+        let missing = tables.iter().filter(|table| self.object(&share, connector, table).is_none());
+        let missing = missing.map(|table| self.full_name(connector, table)).collect();
+        let denied = share.objects.iter().filter(|object| object.status == ObjectStatus::PermissionDenied);
+        Ok(ShareReport {
+            missing,
+            denied: denied.map(|object| object.name.clone()).collect(),
+            tables: share.objects.iter().filter(|object| object.kind == "TABLE").count(),
+            tables_max: TABLES_PER_SHARE_MAX,
+            access: self.access(&share.name, recipient).await?,
+        })
+    }
+
+    /// Asks both ends whether a recipient may read a share.
+    pub(super) async fn access(&self, share: &str, recipient: &str) -> Result<Access, PortError> {
+        let selects = |privileges: &[String]| privileges.iter().any(|privilege| privilege == "SELECT");
+        let grants = self.workspace.share_grants(share).await?;
+        let by_share =
+            grants.iter().any(|grant| grant.recipient.eq_ignore_ascii_case(recipient) && selects(&grant.privileges));
+        let by_recipient = match self.workspace.recipient_shares(recipient).await {
+            Ok(shares) => {
+                shares.iter().any(|access| access.share.eq_ignore_ascii_case(share) && selects(&access.privileges))
+            }
+            Err(error) if error.kind == ApiErrorKind::Missing => false,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Access { by_share: Said::of(by_share), by_recipient: Said::of(by_recipient) })
+    }
+}

@@ -1,0 +1,155 @@
+//! Names in the metastore, derived from ours, and the marks by which ours are known.
+//!
+//! The metastore keeps names in lower case and compares them without it. Two connectors whose ids differ by case only
+//! want the same names: the mark says whose they are.
+
+use delivery::connector::SHARE_SCHEMA;
+use delivery::ids::{ConnectorId, sha256_hex};
+use delivery::table::TableName;
+
+/// Names this deployment among others that use the same metastore: 1 to 32 of `a-z`, `0-9` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentName(String);
+
+impl DeploymentName {
+    /// Reads a name.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        ((1..=32).contains(&text.len()) && text.bytes().all(plain)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a data recipient calls its metastore: `<cloud>:<region>:<metastore uuid>`, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharingIdentifier(String);
+
+impl SharingIdentifier {
+    /// Reads an identifier as `SELECT CURRENT_METASTORE()` shows it.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim().to_ascii_lowercase();
+        let mut parts = text.split(':');
+        let (cloud, region, uuid) = (parts.next()?, parts.next()?, parts.next()?);
+        let groups: Vec<_> = uuid.split('-').map(str::len).collect();
+        let good = parts.next().is_none()
+            && matches!(cloud, "aws" | "azure" | "gcp")
+            && !region.is_empty()
+            && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && groups == [8, 4, 4, 4, 12]
+            && uuid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+        good.then_some(Self(text))
+    }
+
+    /// The identifier's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a connector's share and of its schema: the id in lower case. A point cannot be in a name; an id with
+/// points gets a hash, so that `a.b` and `a_b` stay apart.
+#[must_use]
+pub fn connector_name(connector: &ConnectorId) -> String {
+    let lower = connector.as_str().to_ascii_lowercase();
+    if lower.contains('.') {
+        let hash: String = sha256_hex(&[&lower]).chars().take(8).collect();
+        return format!("{}_{hash}", lower.replace('.', "_"));
+    }
+    lower
+}
+
+/// What is written on a connector's share and schema: whose they are.
+#[must_use]
+pub fn connector_mark(deployment: &DeploymentName, connector: &ConnectorId) -> String {
+    format!("Spillway {}: connector {connector}", deployment.0)
+}
+
+/// The property by which a recipient is known as a deployment's.
+pub const DEPLOYMENT_PROPERTY: &str = "spillway.deployment";
+
+/// The property that says which connector a token recipient belongs to.
+pub const CONNECTOR_PROPERTY: &str = "spillway.connector";
+
+/// The name of the recipient of a metastore.
+#[must_use]
+pub fn databricks_recipient_name(deployment: &DeploymentName, identifier: &SharingIdentifier) -> String {
+    format!("spillway-{}-{}", deployment.0, identifier.0.replace(':', "-"))
+}
+
+/// The name of the token recipient of a connector.
+#[must_use]
+pub fn token_recipient_name(deployment: &DeploymentName, connector: &ConnectorId) -> String {
+    format!("spillway-{}-token-{}", deployment.0, connector_name(connector))
+}
+
+/// A table's name as recipients see it: `data.WF_A__V1`.
+#[must_use]
+pub fn shared_as(table: &TableName) -> String {
+    format!("{SHARE_SCHEMA}.{table}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn connector(id: &str) -> ConnectorId {
+        ConnectorId::new(id).unwrap()
+    }
+
+    #[test]
+    fn names_are_what_a_metastore_takes() {
+        assert_eq!(connector_name(&connector("Acme-1")), "acme-1");
+        assert_ne!(connector_name(&connector("a.b")), connector_name(&connector("a_b")));
+        assert_eq!(shared_as(&TableName::from_stored("WF_A__V1")), "data.WF_A__V1");
+        let deployment = DeploymentName::new("prod").unwrap();
+        let identifier = SharingIdentifier::new(" AWS:us-west-2:19A84BEE-54BC-43A2-87DE-023D0EC16016 ").unwrap();
+        assert_eq!(
+            databricks_recipient_name(&deployment, &identifier),
+            "spillway-prod-aws-us-west-2-19a84bee-54bc-43a2-87de-023d0ec16016"
+        );
+    }
+
+    #[test]
+    fn what_is_no_identifier_is_refused() {
+        for text in [
+            "",
+            "aws:us-west-2",
+            "aws:us-west-2:19a84bee",
+            "ibm:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016",
+            "aws::19a84bee-54bc-43a2-87de-023d0ec16016",
+            "aws:us west:19a84bee-54bc-43a2-87de-023d0ec16016",
+            "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016:x",
+            "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec1601g",
+        ] {
+            assert_eq!(SharingIdentifier::new(text), None, "{text}");
+        }
+        for text in ["", "Prod", "a b", "x".repeat(33).as_str()] {
+            assert_eq!(DeploymentName::new(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_fit_and_only_meet_where_case_alone_differs(
+            a in "[a-zA-Z0-9]([a-z._-]?[a-zA-Z0-9]){0,40}",
+            b in "[a-zA-Z0-9]([a-z._-]?[a-zA-Z0-9]){0,40}",
+        ) {
+            let (a, b) = (connector(&a), connector(&b));
+            let deployment = DeploymentName::new("0123456789012345678901234567890a").unwrap();
+            let name = connector_name(&a);
+            prop_assert!(name.bytes().all(|byte| !matches!(byte, b'.' | b' ' | b'/') && !byte.is_ascii_uppercase()));
+            prop_assert!(token_recipient_name(&deployment, &a).len() <= 255);
+            let same_id = a.as_str().eq_ignore_ascii_case(b.as_str());
+            prop_assert_eq!(name == connector_name(&b), same_id);
+        }
+    }
+}

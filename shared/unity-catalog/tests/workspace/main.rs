@@ -1,0 +1,12 @@
+//! The client and the backend against the fake workspace, over real HTTP.
+
+#[cfg(test)]
+mod backend;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod recipients;
+#[cfg(test)]
+mod world;

@@ -1,0 +1,217 @@
+//! Adopting, making, granting, rotating and revoking recipients.
+
+use std::collections::BTreeMap;
+
+use delivery::ids::ConnectorId;
+use delivery::ports::{PortErrorKind, SharingBackend as _};
+use fake_databricks::{AlreadyExists, Fault, FaultTime};
+use testkit::builders::{connector, connector_id, instant};
+use unity_catalog::backend::{Access, BackendError, Reader, Said};
+use unity_catalog::names::{DEPLOYMENT_PROPERTY, SharingIdentifier, databricks_recipient_name};
+use unity_catalog::recipients::{NewRecipient, NewRecipientKind};
+
+use crate::world::{World, cause, whole};
+
+const METASTORE: &str = "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016";
+
+fn databricks() -> Reader {
+    Reader::Databricks(SharingIdentifier::new(METASTORE).unwrap())
+}
+
+fn token() -> Reader {
+    let allowed_ips = vec!["198.51.100.0/24".to_owned(), "2001:db8::/32".to_owned()];
+    Reader::Token { expires_at: instant(30 * 86_400), allowed_ips }
+}
+
+async fn provisioned(world: &World, id: &str) -> ConnectorId {
+    let connector = connector(id, "team");
+    let _ = world.backend().provision(&connector).await.unwrap();
+    connector.id
+}
+
+#[tokio::test]
+async fn connectors_to_one_metastore_share_its_one_recipient() {
+    for already_exists in [AlreadyExists::Conflict, AlreadyExists::BadRequest] {
+        let world = World::with(|options| options.already_exists = already_exists).await;
+        let backend = world.backend();
+        let first = backend.connect(&connector_id("a"), &databricks()).await.unwrap();
+        let second = backend.connect(&connector_id("b"), &databricks()).await.unwrap();
+        assert_eq!(first.recipient, second.recipient);
+        assert!(first.activation.is_none(), "a metastore needs no token");
+        let made = world.requests().iter().filter(|it| it.method == "POST" && it.path.ends_with("/recipients")).count();
+        assert_eq!(made, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_with_our_mark_is_adopted_whatever_its_name() {
+    let world = World::new().await;
+    let identifier = SharingIdentifier::new(METASTORE).unwrap();
+    let new = NewRecipient {
+        name: "named-by-people",
+        comment: "x",
+        kind: NewRecipientKind::Databricks(&identifier),
+        properties: BTreeMap::from([(DEPLOYMENT_PROPERTY, "test")]),
+    };
+    world.workspace.create_recipient(&new).await.unwrap();
+    let connected = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap();
+    assert_eq!(connected.recipient, "named-by-people");
+}
+
+#[tokio::test]
+async fn a_foreign_recipient_is_refused_clearly_and_left_alone() {
+    let world = World::new().await;
+    let identifier = SharingIdentifier::new(METASTORE).unwrap();
+    for properties in [BTreeMap::new(), BTreeMap::from([(DEPLOYMENT_PROPERTY, "another")])] {
+        let world = World::new().await;
+        let kind = NewRecipientKind::Databricks(&identifier);
+        let new = NewRecipient { name: "theirs", comment: "x", kind, properties };
+        world.workspace.create_recipient(&new).await.unwrap();
+        world.requests();
+        let error = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Denied);
+        assert!(matches!(cause(&error), BackendError::ForeignRecipient { recipient } if recipient == "theirs"));
+        assert!(world.requests().iter().all(|request| request.method == "GET"), "nothing was changed");
+    }
+    let deployment = unity_catalog::names::DeploymentName::new("test").unwrap();
+    let name = databricks_recipient_name(&deployment, &identifier);
+    let kind = NewRecipientKind::Token { expires_at: None, allowed_ips: &[] };
+    let new = NewRecipient { name: &name, comment: "x", kind, properties: BTreeMap::new() };
+    world.workspace.create_recipient(&new).await.unwrap();
+    let error = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap_err();
+    assert!(matches!(cause(&error), BackendError::ForeignRecipient { recipient } if *recipient == name), "our name");
+}
+
+#[tokio::test]
+async fn a_recipient_of_another_service_principal_cannot_be_granted() {
+    let world = World::new().await;
+    let identifier = SharingIdentifier::new(METASTORE).unwrap();
+    let new = NewRecipient {
+        name: "theirs",
+        comment: "x",
+        kind: NewRecipientKind::Databricks(&identifier),
+        properties: BTreeMap::from([(DEPLOYMENT_PROPERTY, "test")]),
+    };
+    world.other().create_recipient(&new).await.unwrap();
+    let id = provisioned(&world, "a").await;
+    let connected = world.backend().connect(&id, &databricks()).await.unwrap();
+    let error = world.backend().grant(&id, &connected.recipient).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Denied);
+    assert!(whole(&error).contains("not an owner of Recipient"), "{}", whole(&error));
+}
+
+#[tokio::test]
+async fn two_that_connect_at_once_agree() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let (a, b) = (connector_id("a"), connector_id("b"));
+    let reader = databricks();
+    let (first, second) = tokio::join!(backend.connect(&a, &reader), backend.connect(&b, &reader));
+    assert_eq!(first.unwrap().recipient, second.unwrap().recipient);
+}
+
+#[tokio::test]
+async fn a_recipient_that_was_made_without_an_answer_is_found_again() {
+    let world = World::new().await;
+    world.fake.add_fault(Fault {
+        method: Some(http::Method::POST),
+        time: FaultTime::Afterwards,
+        status: 504,
+        ..Fault::throttled("/recipients", None)
+    });
+    let connected = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap();
+    assert!(connected.recipient.starts_with("spillway-test-aws-us-west-2-"));
+    assert_eq!(world.fake.faults_left(), 0);
+}
+
+#[tokio::test]
+async fn a_token_recipient_s_link_is_handed_out_untouched_and_never_opened() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = connector_id("acme");
+    let connected = backend.connect(&id, &token()).await.unwrap();
+    assert!(!format!("{connected:?}").contains("retrieve_config"), "{connected:?}");
+    let link = connected.activation.unwrap().reveal();
+    assert!(link.starts_with(&format!("{}/delta_sharing/retrieve_config.html?", world.fake.url())), "{link}");
+    let again = backend.connect(&id, &token()).await.unwrap().activation.unwrap().reveal();
+    assert_eq!(again, link, "as long as it was not used, it is the same");
+    let requests = world.requests();
+    assert!(requests.iter().all(|request| !request.path.contains("data_sharing_activation")));
+    let body = requests.iter().find(|request| request.method == "POST").unwrap().body.clone().unwrap();
+    assert_eq!(body["expiration_time"], serde_json::json!(instant(30 * 86_400).millis()));
+
+    let code = link.split_once('?').unwrap().1;
+    let pressed = format!("{}/api/2.1/unity-catalog/public/data_sharing_activation/{code}", world.fake.url());
+    let response = reqwest_get(&pressed).await;
+    assert!(response.contains("bearerToken"), "{response}");
+    assert!(backend.connect(&id, &token()).await.unwrap().activation.is_none(), "used");
+}
+
+/// One GET without a client of ours, as the secure contact's browser does it.
+async fn reqwest_get(url: &str) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, path) = rest.split_once('/').unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn changed_addresses_reach_a_token_recipient_that_is_there() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = connector_id("acme");
+    let recipient = backend.connect(&id, &token()).await.unwrap().recipient;
+    let allowed_ips = vec!["203.0.113.7".to_owned()];
+    let changed = Reader::Token { expires_at: instant(86_400), allowed_ips: allowed_ips.clone() };
+    backend.connect(&id, &changed).await.unwrap();
+    let found = world.workspace.recipient(&recipient).await.unwrap().unwrap();
+    assert_eq!(found.allowed_ips, allowed_ips);
+    assert_eq!(found.tokens.len(), 1, "the token stays");
+}
+
+#[tokio::test]
+async fn a_rotation_overlaps_and_gives_a_new_link() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = connector_id("acme");
+    let error = backend.rotate(&id, 60).await.unwrap_err();
+    assert!(matches!(cause(&error), BackendError::NoRecipient));
+    let connected = backend.connect(&id, &token()).await.unwrap();
+    let before = connected.activation.unwrap().reveal();
+    let after = backend.rotate(&id, 3_600).await.unwrap().reveal();
+    assert_ne!(before, after);
+    let tokens = world.workspace.recipient(&connected.recipient).await.unwrap().unwrap().tokens;
+    assert_eq!(tokens.len(), 2);
+    assert_eq!(tokens[0].expires_at, Some(instant(3_600)), "the old one ends after the overlap");
+    assert!(tokens[1].expires_at > tokens[0].expires_at);
+}
+
+#[tokio::test]
+async fn a_grant_is_read_back_from_both_ends_and_a_revocation_too() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let (a, b) = (provisioned(&world, "a").await, provisioned(&world, "b").await);
+    let recipient = backend.connect(&a, &databricks()).await.unwrap().recipient;
+    for id in [&a, &b] {
+        backend.grant(id, &recipient).await.unwrap();
+        backend.grant(id, &recipient).await.unwrap();
+    }
+    let (yes, no) = (
+        Access { by_share: Said::Yes, by_recipient: Said::Yes },
+        Access { by_share: Said::No, by_recipient: Said::No },
+    );
+    backend.revoke(&a, &recipient).await.unwrap();
+    backend.revoke(&a, &recipient).await.unwrap();
+    assert_eq!(backend.verify(&a, &recipient, &[]).await.unwrap().access, no);
+    assert_eq!(backend.verify(&b, &recipient, &[]).await.unwrap().access, yes, "another connector's grant stays");
+    assert!(world.workspace.recipient(&recipient).await.unwrap().is_some(), "so does the recipient");
+    backend.revoke(&connector_id("never-set-up"), &recipient).await.unwrap();
+    backend.revoke(&b, "never-made").await.unwrap();
+    let error = backend.grant(&connector_id("never-set-up"), &recipient).await.unwrap_err();
+    assert!(matches!(cause(&error), BackendError::NoShare));
+}
