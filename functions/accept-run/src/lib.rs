@@ -58,14 +58,13 @@ impl BatchTask for AcceptRun {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use testkit::builders::{connector, run_key};
+    use testkit::builders::{PutConnector as _, connector, run_key};
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
 
     use super::*;
 
     async fn function() -> (AcceptRun, Arc<InMemoryState>) {
-        use delivery::ports::ConnectorStore as _;
         let state = Arc::new(InMemoryState::default());
         state.put_connector(&connector("acme", "team-acme")).await.unwrap();
         let clock = Arc::new(ManualClock::at_seconds(0));

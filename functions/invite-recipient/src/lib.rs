@@ -53,7 +53,7 @@ impl Task for InviteRecipient {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use testkit::builders::connector;
+    use testkit::builders::{PutConnector as _, connector};
     use testkit::sharing::{InMemorySharing, ManualClock, RecordingMailer};
     use testkit::state::InMemoryState;
 

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RunStore, SharingBackend, TableLog};
+use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog};
 use delivery::provision::{Provisioning, make_ready, provision};
-use events::steps::{ConnectorInput, ConnectorReport};
+use events::command::command;
+use events::steps::ConnectorReport;
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
 use serde_json::Value;
@@ -21,6 +22,7 @@ pub struct ProvisionConnector {
     connectors: Arc<dyn ConnectorStore>,
     runs: Arc<dyn RunStore>,
     backend: Arc<dyn SharingBackend>,
+    recipients: Arc<dyn RecipientBackend>,
     log: Arc<dyn TableLog>,
     files: Arc<dyn MetadataFiles>,
     clock: Arc<dyn Clock>,
@@ -40,9 +42,16 @@ pub enum Input {
     Provision {
         /// The operator's words.
         setup: Value,
+        /// The execution's ARN.
+        execution: String,
     },
     /// The share was read back: the connector takes data.
-    Ready(ConnectorInput),
+    Ready {
+        /// The operator's words.
+        setup: Value,
+        /// The execution's ARN.
+        execution: String,
+    },
 }
 
 #[async_trait]
@@ -61,7 +70,8 @@ impl Task for ProvisionConnector {
         Ok(Self {
             connectors: store.clone(),
             runs: store.clone(),
-            backend: store,
+            backend: store.clone(),
+            recipients: store,
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
             files: Arc::new(ObjectStoreMetadataFiles::new(bucket)),
             clock: Arc::new(SystemClock),
@@ -70,12 +80,11 @@ impl Task for ProvisionConnector {
 
     fn subject(input: &Input) -> Subject {
         match input {
-            Input::Provision { setup } => setup
+            Input::Provision { setup, .. } | Input::Ready { setup, .. } => setup
                 .get("connectorId")
                 .and_then(Value::as_str)
                 .and_then(|id| ConnectorId::new(id).ok())
                 .map_or(Subject::Unknown, Subject::Connector),
-            Input::Ready(connector) => Subject::Connector(connector.connector_id.clone()),
         }
     }
 
@@ -86,11 +95,18 @@ impl Task for ProvisionConnector {
             log: &*self.log,
             files: &*self.files,
             backend: &*self.backend,
+            recipients: &*self.recipients,
             clock: &*self.clock,
         };
         let connector = match input {
-            Input::Provision { setup } => provision(ports, events::setup::connector(&setup, self.clock.now())?).await?,
-            Input::Ready(connector) => make_ready(ports, &connector.connector_id).await?,
+            Input::Provision { setup, execution } => {
+                let wanted = events::setup::connector(&setup, self.clock.now())?;
+                provision(ports, wanted, &command(&setup, &execution)?.actor).await?
+            }
+            Input::Ready { setup, execution } => {
+                let command = command(&setup, &execution)?;
+                make_ready(ports, &command.connector, &command.actor).await?
+            }
         };
         Ok(ConnectorReport::of(&connector, connector.state))
     }
@@ -116,17 +132,18 @@ mod tests {
             connectors: state.clone(),
             runs: state.clone(),
             backend: state.clone(),
+            recipients: state.clone(),
             log: lake.clone(),
             files: lake.clone(),
             clock: Arc::new(ManualClock::at_seconds(0)),
         };
         let provision = |activity_log: bool| {
-            json!({"action": "provision", "setup": {
+            json!({"action": "provision", "execution": "arn:e", "setup": {
                 "connectorId": "acme", "teamId": "t", "workflows": "all", "activityLog": activity_log,
                 "recipient": {"type": "token", "secureContact": "data@acme.test"},
             }})
         };
-        let ready = json!({"action": "ready", "connectorId": "acme"});
+        let ready = json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}});
         let report = |state: &str| json!({"connectorId": "acme", "teamId": "t", "shareName": "acme", "state": state});
         let without = ["WORKFLOWS", "WORKFLOW_RUNS", "WORKFLOW_SCHEMA_FIELDS", "WORKFLOW_SCHEMA_VERSIONS"];
         let with: Vec<_> = ["ACTIVITY_LOG"].into_iter().chain(without).collect();

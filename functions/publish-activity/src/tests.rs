@@ -1,7 +1,7 @@
 use delivery::metadata::{Cell, MetadataTable};
-use delivery::ports::{ConnectorStore as _, MetadataStore as _};
+use delivery::ports::MetadataStore as _;
 use serde_json::{Value, json};
-use testkit::builders::{connector, connector_id};
+use testkit::builders::{PutConnector as _, connector, connector_id};
 use testkit::sharing::ManualClock;
 use testkit::state::InMemoryState;
 

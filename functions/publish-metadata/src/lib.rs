@@ -96,10 +96,10 @@ impl BatchTask for PublishMetadata {
 mod tests {
     use delivery::failure::FailureCode;
     use delivery::metadata::{Cell, DeliveredRun, MetadataTable};
-    use delivery::ports::{ConnectorStore as _, DeliveryStore as _, SharingBackend as _, TableStore as _};
+    use delivery::ports::{DeliveryStore as _, SharingBackend as _, TableStore as _};
     use delivery::state::Ended;
     use delivery::table::SchemaVersion;
-    use testkit::builders::{connector, delivery_key, instant, run_key, schema_of};
+    use testkit::builders::{PutConnector as _, connector, delivery_key, instant, run_key, schema_of};
     use testkit::lake::InMemoryLake;
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;

@@ -64,13 +64,13 @@ impl Task for PublishRun {
 
 #[cfg(test)]
 mod tests {
-    use delivery::ports::{ConnectorStore as _, RunStore as _};
+    use delivery::ports::RunStore as _;
     use delivery::schema::PublicSchema;
     use delivery::staged::{RejectedRows, StagedFile, StagedRun, staged_file_key};
     use object_store::memory::InMemory;
     use object_store::{ObjectStoreExt as _, PutPayload};
     use serde_json::json;
-    use testkit::builders::{connector, connector_id, run, run_key};
+    use testkit::builders::{PutConnector as _, connector, connector_id, run, run_key};
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
 

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `RUNS#<team>#<workflow>` | `RUN#<run>` | a recorded run |
 //! | `CONNECTOR#<id>` | `CONNECTOR` | a connector |
+//! | `CONNECTOR#<id>` | `AUDIT#<revision>` | what was done to it: who, when, what |
 //! | `TEAM#<team>` | `CONNECTOR#<id>` | its entry among the team's |
 //! | `CONNECTOR#<id>` | `DELIVERY#<workflow>#<run>` | a delivery |
 //! | `CONNECTOR#<id>` | `TABLE#<workflow>#<fingerprint>` | a version table |
@@ -19,6 +20,7 @@
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
 //! | `SHARE#<id in lower case>` | `TABLE#<name in upper case>` | a shared table |
 //! | `TOKEN#<hash>` | `TOKEN` | what a token opens |
+//! | `CONNECTOR#<id>` | `TOKEN#<hash>` | a recipient's token of the connector, and when it ends |
 //! | `ACTIVATION#<hash>` | `ACTIVATION` | an activation |
 //!
 //! Ids hold no `#`, so keys cannot run into each other; a waiting row's key is the last part of its item's. Every rule that two writers could break is a condition of the

@@ -233,6 +233,10 @@ codes! {
     ConnectorTaken = "CONNECTOR_TAKEN", Setup, Rejected;
     /// The deployment has no sharing backend for this type of recipient.
     RecipientUnsupported = "RECIPIENT_UNSUPPORTED", Setup, Rejected;
+    /// The backend has a recipient for this reader that belongs to somebody else.
+    RecipientForeign = "RECIPIENT_FOREIGN", Setup, Rejected;
+    /// A connector was changed by somebody else at the same moment.
+    SetupConflict = "SETUP_CONFLICT", Setup, Conflict;
     /// Storage or the state table did not answer while a connector was set up.
     SetupUnavailable = "SETUP_UNAVAILABLE", Setup, Transient;
     /// The connector's prefix may not be written.

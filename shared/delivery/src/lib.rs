@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod connector;
 pub mod failure;
 pub mod ids;
+pub mod lifecycle;
 pub mod metadata;
 pub mod metadata_writer;
 pub mod outcome;

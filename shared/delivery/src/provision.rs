@@ -4,11 +4,12 @@ use crate::accept::CONNECTORS_PER_TEAM_MAX;
 use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
+use crate::lifecycle::{Action, Actor, AuditEntry, Changed};
 use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
-    Clock, Commit, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
-    Provisioned, RunStore, SharingBackend, TableLog,
+    Clock, Commit, Connected, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
+    Provisioned, RecipientBackend, RunStore, SharingBackend, TableLog,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
 use crate::table::TableName;
@@ -26,6 +27,8 @@ pub struct Provisioning<'a> {
     pub files: &'a dyn MetadataFiles,
     /// Who may read what.
     pub backend: &'a dyn SharingBackend,
+    /// Who reads.
+    pub recipients: &'a dyn RecipientBackend,
     /// The time.
     pub clock: &'a dyn Clock,
 }
@@ -41,11 +44,23 @@ impl std::fmt::Debug for Provisioning<'_> {
 /// # Errors
 ///
 /// Codes of phase `setup`.
-pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Connector, StepError> {
+pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor) -> Result<Connector, StepError> {
     let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
-    let connector = match existing {
+    let connector = match &existing {
         Some(existing) if existing.team != wanted.team => return Err(taken()),
-        Some(existing) => Connector { state: existing.state, created_at: existing.created_at, ..wanted },
+        Some(existing) => Connector {
+            // Setting up anew is all that brings a revoked connector back.
+            state: if existing.state == ConnectorState::Revoked {
+                ConnectorState::Provisioning
+            } else {
+                existing.state
+            },
+            disabled_in: existing.disabled_in,
+            missed_since: existing.missed_since,
+            created_at: existing.created_at,
+            revision: existing.revision + 1,
+            ..wanted
+        },
         None => {
             let others = ports.runs.ready_connectors(&wanted.team).await.map_err(classify)?;
             if others.len() >= CONNECTORS_PER_TEAM_MAX {
@@ -61,7 +76,11 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Con
         Provisioned::Ready => {}
         Provisioned::Taken => return Err(taken()),
     }
-    ports.connectors.put_connector(&connector).await.map_err(classify)?;
+    change(ports, existing.as_ref(), &connector, Action::SetUp, actor).await?;
+    match ports.recipients.connect(&connector).await.map_err(classify)? {
+        Connected::Ready => {}
+        Connected::Foreign => return Err(foreign()),
+    }
     let commit = Commit {
         schema_string: Some(ports.log.schema_string(&probe_schema())),
         removes: Vec::new(),
@@ -83,7 +102,7 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector) -> Result<Con
 /// # Errors
 ///
 /// Codes of phase `setup`.
-pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId) -> Result<Connector, StepError> {
+pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
     for table in tables_of(&connector) {
@@ -92,9 +111,29 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId) -> Result<Con
     if !connector.activity_log {
         ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
     }
-    let ready = Connector { state: ConnectorState::Ready, ..connector };
-    ports.connectors.put_connector(&ready).await.map_err(classify)?;
+    if connector.state != ConnectorState::Provisioning {
+        return Ok(connector);
+    }
+    let ready = connector.moved(ConnectorState::Ready);
+    change(ports, Some(&connector), &ready, Action::Verify, actor).await?;
     Ok(ready)
+}
+
+async fn change(
+    ports: Provisioning<'_>,
+    before: Option<&Connector>,
+    after: &Connector,
+    action: Action,
+    actor: &Actor,
+) -> Result<(), StepError> {
+    let entry = AuditEntry { at: ports.clock.now(), action, actor: actor.clone() };
+    match ports.connectors.change_connector(before, after, &entry).await.map_err(classify)? {
+        Changed::Now => Ok(()),
+        Changed::Outdated => Err(StepError::new(
+            FailureCode::SetupConflict,
+            "the connector was changed by somebody else at this moment; the step begins again",
+        )),
+    }
 }
 
 /// Invites the recipient, unless that was done before.
@@ -139,6 +178,13 @@ fn taken() -> StepError {
     StepError::new(
         FailureCode::ConnectorTaken,
         "the connector id belongs to another team or differs by case only; choose another id",
+    )
+}
+
+fn foreign() -> StepError {
+    StepError::new(
+        FailureCode::RecipientForeign,
+        "the metastore has a recipient for this reader that is not this deployment's; see the runbook",
     )
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::connector::{Connector, ConnectorState};
+use crate::connector::Connector;
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{DeliveryKey, RunKey};
 use crate::ports::{
@@ -67,7 +67,7 @@ pub async fn publish(
     let connector = view.connector.ok_or_else(|| {
         StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist; set it up first")
     })?;
-    if connector.state != ConnectorState::Ready {
+    if !connector.state.takes_data() {
         return Err(StepError::new(
             FailureCode::ConnectorNotReady,
             "the connector is not ready to take data; finish its set-up first",

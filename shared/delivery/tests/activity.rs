@@ -8,9 +8,9 @@ use delivery::activity::{PrivateValues, PublicActivity, Recording, ReportedActiv
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::{FailureCode, StepError};
 use delivery::metadata::MetadataTable;
-use delivery::ports::{Clock, ConnectorStore as _, MetadataStore as _, PortErrorKind};
+use delivery::ports::{Clock, MetadataStore as _, PortErrorKind};
 use delivery::timestamp::Timestamp;
-use testkit::builders::{connector, connector_id, instant, team_id, workflow_id};
+use testkit::builders::{PutConnector as _, connector, connector_id, instant, team_id, workflow_id};
 use testkit::faults::Strikes;
 use testkit::state::InMemoryState;
 

@@ -13,12 +13,12 @@ use delivery::ids::ConnectorId;
 use delivery::metadata::{Cell, DeliveredRun, MetadataTable, Row};
 use delivery::metadata_writer::{BATCHES_MAX, Drained, Writing, drain};
 use delivery::outcome::record_shared;
-use delivery::ports::{Clock, ConnectorStore, Outbox, PortErrorKind, SharingBackend, TableLog, TableStore};
+use delivery::ports::{Clock, Outbox, PortErrorKind, SharingBackend, TableLog, TableStore};
 use delivery::table::VersionTable;
 use delivery::timestamp::Timestamp;
 use futures::FutureExt;
 use testkit::builders::{
-    connector, connector_id, delivered_run, delivery_key, instant, run_key, schema_of, workflow_id,
+    PutConnector as _, connector, connector_id, delivered_run, delivery_key, instant, run_key, schema_of, workflow_id,
 };
 use testkit::faults::{Faults, Strikes};
 use testkit::lake::InMemoryLake;

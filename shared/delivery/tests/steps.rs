@@ -12,8 +12,8 @@ use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::metadata::{DeliveredRun, MetadataTable};
 use delivery::outcome::{record_failed, record_shared};
 use delivery::ports::{
-    Clock, Commit, ConnectorStore, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager,
-    RunStore, SharingBackend, TableContents, TableLog, WriteOutcome,
+    Clock, Commit, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager, RunStore,
+    SharingBackend, TableContents, TableLog, WriteOutcome,
 };
 use delivery::promote::{Promoting, Proven, promote};
 use delivery::prove::{Expected, Proving, prove, schema_digest};
@@ -26,7 +26,9 @@ use delivery::staged::{RejectedRows, Rejection, StagedFile};
 use delivery::state::{DeliveryState, Failure, Step};
 use delivery::table::{TableName, WorkflowLabel};
 use delivery::timestamp::Timestamp;
-use testkit::builders::{connector, connector_id, delivery_key, field, instant, run, run_key, workflow_id};
+use testkit::builders::{
+    PutConnector as _, connector, connector_id, delivery_key, field, instant, run, run_key, workflow_id,
+};
 use testkit::faults::Strikes;
 use testkit::lake::{InMemoryLake, InMemoryShareReader, table_log_contract};
 use testkit::state::InMemoryState;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TokenRecipient};
+use delivery::connector::{
+    Backend, Connector, ConnectorState, Recipient, Scope, SecureContact, SharingIdentifier, TokenRecipient,
+};
 use delivery::ids::{ConnectorId, TeamId, WorkflowId};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,18 +23,33 @@ struct RecordForm {
     #[serde(with = "text::one")]
     team_id: TeamId,
     recipient: RecipientForm,
+    /// Records of before there was another have none.
+    #[serde(default = "open")]
+    backend: String,
     workflows: ScopeForm,
     activity_log: bool,
     backfill: bool,
     max_rejected_fraction: f64,
     state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    disabled_in: Option<String>,
+    #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
+    missed_since: Option<Timestamp>,
     #[serde(with = "text::one")]
     created_at: Timestamp,
+    #[serde(default)]
+    revision: u64,
+}
+
+fn open() -> String {
+    Backend::Open.as_str().to_owned()
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
 enum RecipientForm {
+    #[serde(rename_all = "camelCase")]
+    Databricks { sharing_identifier: String },
     #[serde(rename_all = "camelCase")]
     Token { secure_contact: String, token_lifetime_days: u16, allowed_ips: Vec<String> },
 }
@@ -55,17 +72,26 @@ pub fn write(connector: &Connector) -> Result<String, StoredFormatError> {
         v: VERSION,
         connector_id: connector.id.clone(),
         team_id: connector.team.clone(),
-        recipient: RecipientForm::Token {
-            secure_contact: connector.recipient.secure_contact.reveal().to_owned(),
-            token_lifetime_days: connector.recipient.token_lifetime_days,
-            allowed_ips: connector.recipient.allowed_ips.clone(),
+        recipient: match &connector.recipient {
+            Recipient::Databricks(identifier) => {
+                RecipientForm::Databricks { sharing_identifier: identifier.as_str().to_owned() }
+            }
+            Recipient::Token(recipient) => RecipientForm::Token {
+                secure_contact: recipient.secure_contact.reveal().to_owned(),
+                token_lifetime_days: recipient.token_lifetime_days,
+                allowed_ips: recipient.allowed_ips.clone(),
+            },
         },
+        backend: connector.backend.as_str().to_owned(),
         workflows: scope_form(&connector.workflows),
         activity_log: connector.activity_log,
         backfill: connector.backfill,
         max_rejected_fraction: connector.max_rejected_fraction,
         state: connector.state.as_str().to_owned(),
+        disabled_in: connector.disabled_in.map(|state| state.as_str().to_owned()),
+        missed_since: connector.missed_since,
         created_at: connector.created_at,
+        revision: connector.revision,
     };
     write_stored(WHAT, &form)
 }
@@ -77,18 +103,30 @@ pub fn write(connector: &Connector) -> Result<String, StoredFormatError> {
 /// Returns [`StoredFormatError`] if the text is not a record of a known version.
 pub fn read(record: &str) -> Result<Connector, StoredFormatError> {
     let form: RecordForm = read_stored(WHAT, VERSION, record.as_bytes())?;
-    let RecipientForm::Token { secure_contact, token_lifetime_days, allowed_ips } = form.recipient;
-    let secure_contact = SecureContact::new(secure_contact).ok_or_else(|| invalid("secureContact"))?;
+    let recipient = match form.recipient {
+        RecipientForm::Databricks { sharing_identifier } => Recipient::Databricks(
+            SharingIdentifier::new(&sharing_identifier).ok_or_else(|| invalid("sharingIdentifier"))?,
+        ),
+        RecipientForm::Token { secure_contact, token_lifetime_days, allowed_ips } => {
+            let secure_contact = SecureContact::new(secure_contact).ok_or_else(|| invalid("secureContact"))?;
+            Recipient::Token(TokenRecipient { secure_contact, token_lifetime_days, allowed_ips })
+        }
+    };
+    let state_of = |text: &str, property| ConnectorState::parse(text).ok_or_else(|| invalid(property));
     Ok(Connector {
         id: form.connector_id,
         team: form.team_id,
-        recipient: TokenRecipient { secure_contact, token_lifetime_days, allowed_ips },
+        recipient,
+        backend: Backend::parse(&form.backend).ok_or_else(|| invalid("backend"))?,
         workflows: scope_of(form.workflows)?,
         activity_log: form.activity_log,
         backfill: form.backfill,
         max_rejected_fraction: form.max_rejected_fraction,
-        state: ConnectorState::parse(&form.state).ok_or_else(|| invalid("state"))?,
+        state: state_of(&form.state, "state")?,
+        disabled_in: form.disabled_in.map(|state| state_of(&state, "disabledIn")).transpose()?,
+        missed_since: form.missed_since,
         created_at: form.created_at,
+        revision: form.revision,
     })
 }
 

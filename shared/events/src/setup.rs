@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TOKEN_LIFETIME_DAYS_MAX, TokenRecipient};
+use delivery::connector::{
+    Backend, Connector, ConnectorState, Recipient, Scope, SecureContact, SharingIdentifier, TOKEN_LIFETIME_DAYS_MAX,
+    TokenRecipient,
+};
 use delivery::failure::{FailureCode, StepError};
 use delivery::ids::{ConnectorId, InvalidId, TeamId, WorkflowId};
 use delivery::timestamp::Timestamp;
@@ -21,8 +24,7 @@ pub const ALLOWED_IPS_MAX: usize = 100;
 ///
 /// # Errors
 ///
-/// `CONNECTOR_INVALID` with the path of the property, and `RECIPIENT_UNSUPPORTED` for a `databricks` recipient: the
-/// open backend has no Databricks metastore. No error holds the secure contact.
+/// `CONNECTOR_INVALID` with the path of the property. No error holds the secure contact.
 pub fn connector(input: &Value, now: Timestamp) -> Result<Connector, StepError> {
     let Value::Object(input) = input else {
         return Err(StepError::new(FailureCode::ConnectorInvalid, "the input must be a JSON object"));
@@ -32,16 +34,22 @@ pub fn connector(input: &Value, now: Timestamp) -> Result<Connector, StepError> 
     if !(0.0..=1.0).contains(&max_rejected_fraction) {
         return Err(input.refuse("maxRejectedFraction", "must be a number from 0 to 1"));
     }
+    let recipient = recipient(&input.object("recipient")?)?;
+    let backend = backend(&input, &recipient)?;
     Ok(Connector {
         id: ConnectorId::new(input.string("connectorId")?).map_err(invalid_id)?,
         team: TeamId::new(input.string("teamId")?).map_err(invalid_id)?,
-        recipient: recipient(&input.object("recipient")?)?,
+        recipient,
+        backend,
         workflows: scope(&input)?,
         activity_log: input.flag("activityLog", true)?,
         backfill: input.flag("backfill", true)?,
         max_rejected_fraction,
         state: ConnectorState::Provisioning,
+        disabled_in: None,
+        missed_since: None,
         created_at: now,
+        revision: 0,
     })
 }
 
@@ -49,17 +57,43 @@ fn invalid_id(error: InvalidId) -> StepError {
     StepError::new(FailureCode::ConnectorInvalid, error.to_string())
 }
 
-fn recipient(recipient: &Properties<'_>) -> Result<TokenRecipient, StepError> {
-    match recipient.string("type")? {
-        "token" => {}
-        "databricks" => {
-            return Err(StepError::new(
-                FailureCode::RecipientUnsupported,
-                "this deployment shares through its own server, which has no databricks recipients; use a token recipient",
-            ));
+/// What serves the share: a metastore for who reads in one; for a token our own server, unless the input says
+/// otherwise.
+fn backend(input: &Properties<'_>, recipient: &Recipient) -> Result<Backend, StepError> {
+    let asked = match input.get("backend") {
+        None => None,
+        Some(value) => Some(
+            value
+                .as_str()
+                .and_then(Backend::parse)
+                .ok_or_else(|| input.refuse("backend", "must be open or databricks"))?,
+        ),
+    };
+    match (recipient, asked) {
+        (Recipient::Databricks(_), Some(Backend::Open)) => {
+            Err(input.refuse("backend", "must be databricks for a recipient of type databricks"))
         }
-        _ => return Err(recipient.refuse("type", "must be token or databricks")),
+        (Recipient::Databricks(_), _) => Ok(Backend::Databricks),
+        (Recipient::Token(_), asked) => Ok(asked.unwrap_or(Backend::Open)),
     }
+}
+
+fn recipient(recipient: &Properties<'_>) -> Result<Recipient, StepError> {
+    match recipient.string("type")? {
+        "token" => token_recipient(recipient).map(Recipient::Token),
+        "databricks" => {
+            SharingIdentifier::new(recipient.string("sharingIdentifier")?).map(Recipient::Databricks).ok_or_else(|| {
+                recipient.refuse(
+                    "sharingIdentifier",
+                    "must be <cloud>:<region>:<metastore uuid>, as CURRENT_METASTORE() shows it",
+                )
+            })
+        }
+        _ => Err(recipient.refuse("type", "must be token or databricks")),
+    }
+}
+
+fn token_recipient(recipient: &Properties<'_>) -> Result<TokenRecipient, StepError> {
     let secure_contact = SecureContact::new(recipient.string("secureContact")?)
         .ok_or_else(|| recipient.refuse("secureContact", "must be an e-mail address"))?;
     let token_lifetime_days = recipient
@@ -143,8 +177,10 @@ mod tests {
         let connector = read(|_| {}).unwrap();
         assert_eq!(connector.id.as_str(), "acme-token");
         assert_eq!(connector.workflows, Scope::All);
-        assert_eq!(connector.recipient.token_lifetime_days, 365);
-        assert!(connector.recipient.allowed_ips.is_empty());
+        let recipient = connector.recipient.token().unwrap();
+        assert_eq!(recipient.token_lifetime_days, 365);
+        assert!(recipient.allowed_ips.is_empty());
+        assert_eq!(connector.backend, Backend::Open);
         assert!(connector.activity_log && connector.backfill);
         assert!(connector.max_rejected_fraction.abs() < f64::EPSILON);
         assert_eq!(connector.state, ConnectorState::Provisioning);
@@ -164,8 +200,33 @@ mod tests {
         assert_eq!(connector.workflows, Scope::Only(BTreeSet::from(ids)));
         assert!(!connector.activity_log);
         assert!((connector.max_rejected_fraction - 0.25).abs() < f64::EPSILON);
-        assert_eq!(connector.recipient.token_lifetime_days, 30);
-        assert_eq!(connector.recipient.allowed_ips, ["203.0.113.0/24", "2001:db8::/32", "198.51.100.7/32"]);
+        let recipient = connector.recipient.token().unwrap();
+        assert_eq!(recipient.token_lifetime_days, 30);
+        assert_eq!(recipient.allowed_ips, ["203.0.113.0/24", "2001:db8::/32", "198.51.100.7/32"]);
+    }
+
+    #[test]
+    fn a_databricks_recipient_is_served_by_databricks_and_a_token_by_what_is_asked_for() {
+        let identifier = "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016";
+        let databricks = |input: &mut Value| {
+            input["recipient"] = json!({"type": "databricks", "sharingIdentifier": identifier});
+        };
+        let connector = read(databricks).unwrap();
+        assert_eq!(connector.backend, Backend::Databricks);
+        assert_eq!(connector.recipient.databricks().unwrap().as_str(), identifier);
+        let open = read(|input| {
+            databricks(input);
+            input["backend"] = json!("open");
+        });
+        assert_eq!(
+            open.unwrap_err().to_string(),
+            "CONNECTOR_INVALID: backend must be databricks for a recipient of type databricks"
+        );
+        let bad = refusal("/recipient", json!({"type": "databricks", "sharingIdentifier": "aws:us-west-2"}));
+        assert!(bad.starts_with("CONNECTOR_INVALID: recipient.sharingIdentifier must be <cloud>"), "{bad}");
+        let hosted = read(|input| input["backend"] = json!("databricks")).unwrap();
+        assert_eq!(hosted.backend, Backend::Databricks);
+        assert!(hosted.recipient.token().is_some());
     }
 
     #[test]
@@ -176,7 +237,8 @@ mod tests {
             ("/teamId", json!("../x"), "CONNECTOR_INVALID: teamId must be 1 to 128"),
             ("/recipient", json!("token"), "CONNECTOR_INVALID: recipient must be an object"),
             ("/recipient/type", json!("mail"), "CONNECTOR_INVALID: recipient.type must be token or databricks"),
-            ("/recipient/type", json!("databricks"), "RECIPIENT_UNSUPPORTED: this deployment"),
+            ("/recipient/type", json!("databricks"), "CONNECTOR_INVALID: recipient.sharingIdentifier is missing"),
+            ("/backend", json!("snowflake"), "CONNECTOR_INVALID: backend must be open or databricks"),
             (
                 "/recipient/secureContact",
                 json!("nobody"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, Invitation, Inviter, PortError};
+use delivery::ports::{Clock, Invitation, Inviter, PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
@@ -70,20 +70,24 @@ impl Inviter for LinkInviter {
     /// The hash is stored before the e-mail leaves, so that no link is out that does not work; it is noted as mailed
     /// after, so that a failure in between sends another link rather than none.
     async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+        let Some(recipient) = connector.recipient.token() else {
+            let source = "only a token recipient is invited by a link";
+            return Err(PortError::new(PortErrorKind::InvalidData, "invite a recipient", source));
+        };
         let code = self.secrets.secret()?;
         let link = code.hash();
         let activation = Activation {
             connector: connector.id.clone(),
             endpoint: server::endpoint(&self.host_url),
             expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(LINK_LIFE_DAYS)),
-            token_lifetime_days: connector.recipient.token_lifetime_days,
-            allowed_ips: connector.recipient.allowed_ips.clone(),
+            token_lifetime_days: recipient.token_lifetime_days,
+            allowed_ips: recipient.allowed_ips.clone(),
             state: ActivationState::Unused,
         };
         self.activations.put(&link, &activation).await?;
         let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
         let mail = Mail {
-            to: &connector.recipient.secure_contact,
+            to: &recipient.secure_contact,
             subject: &format!("Activate your access to the data share {}", connector.share_name()),
             body: body(connector, &activation, &url),
         };

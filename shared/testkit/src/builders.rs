@@ -1,8 +1,11 @@
 //! Valid values to begin a test with.
 
-use delivery::connector::{Connector, ConnectorState, Scope, SecureContact, TokenRecipient};
+use async_trait::async_trait;
+use delivery::connector::{Backend, Connector, ConnectorState, Recipient, Scope, SecureContact, TokenRecipient};
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::lifecycle::{Action, Actor, AuditEntry};
 use delivery::metadata::DeliveredRun;
+use delivery::ports::{ConnectorStore, PortError};
 use delivery::run::{Output, OutputObject, Run};
 use delivery::schema::{Column, ColumnType, Field, Marking, PublicSchema, Shape};
 use delivery::table::VersionTable;
@@ -126,6 +129,32 @@ pub fn run(key: RunKey) -> Run {
     }
 }
 
+/// An entry of an audit.
+#[must_use]
+pub fn audit_entry(action: Action, seconds: i64) -> AuditEntry {
+    let actor = Actor {
+        execution: "arn:aws:states:eu-west-1:1:execution:m:e".to_owned(),
+        requested_by: Some("ada".to_owned()),
+    };
+    AuditEntry { at: instant(seconds), action, actor }
+}
+
+/// Writes connectors whatever was there: for tests that begin with them.
+#[async_trait]
+pub trait PutConnector {
+    /// Writes a connector over what is there.
+    async fn put_connector(&self, connector: &Connector) -> Result<(), PortError>;
+}
+
+#[async_trait]
+impl<T: ConnectorStore + ?Sized> PutConnector for T {
+    async fn put_connector(&self, connector: &Connector) -> Result<(), PortError> {
+        let before = self.connector(&connector.id).await?;
+        let _ = self.change_connector(before.as_ref(), connector, &audit_entry(Action::SetUp, 0)).await?;
+        Ok(())
+    }
+}
+
 /// A ready connector that takes every workflow of a team.
 ///
 /// # Panics
@@ -136,16 +165,20 @@ pub fn connector(id: &str, team: &str) -> Connector {
     Connector {
         id: connector_id(id),
         team: team_id(team),
-        recipient: TokenRecipient {
+        recipient: Recipient::Token(TokenRecipient {
             secure_contact: SecureContact::new("data@acme.test").expect("an address"),
             token_lifetime_days: 365,
             allowed_ips: Vec::new(),
-        },
+        }),
+        backend: Backend::Open,
         workflows: Scope::All,
         activity_log: true,
         backfill: true,
         max_rejected_fraction: 0.0,
         state: ConnectorState::Ready,
+        disabled_in: None,
+        missed_since: None,
         created_at: instant(0),
+        revision: 0,
     }
 }

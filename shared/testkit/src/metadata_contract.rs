@@ -10,7 +10,9 @@ use delivery::schema::Fingerprint;
 use delivery::state::Ended;
 use futures::future::join_all;
 
-use crate::builders::{connector, connector_id, delivered_run, delivery_key, instant, run_key, schema_of, workflow_id};
+use crate::builders::{
+    PutConnector as _, connector, connector_id, delivered_run, delivery_key, instant, run_key, schema_of, workflow_id,
+};
 
 const ACTIVITY: MetadataTable = MetadataTable::ActivityLog;
 const RUNS: MetadataTable = MetadataTable::WorkflowRuns;

@@ -178,6 +178,10 @@ impl SharingBackend for InMemorySharing {
             Ok(())
         })
     }
+
+    async fn refresh_table(&self, _: &ConnectorId, _: &TableName) -> Result<(), PortError> {
+        Ok(())
+    }
 }
 
 /// A clock that stands until it is set.

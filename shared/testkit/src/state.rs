@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use delivery::connector::{Connector, ConnectorState};
+use delivery::connector::Connector;
 use delivery::failure::StepError;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::lifecycle::{AuditEntry, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    CatalogueMark, ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind, Provisioned,
-    ReadyConnector, Recorded, RefusedMessages, RunStore, SharingBackend, TableStore,
+    CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind,
+    Provisioned, ReadyConnector, RecipientBackend, Recorded, RefusedMessages, RunStore, ShareReport, SharingBackend,
+    TableStore,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -52,6 +54,8 @@ struct Inner {
     runs: BTreeMap<RunKey, (Run, Vec<ConnectorId>)>,
     deliveries: BTreeMap<DeliveryKey, DeliveryRecord>,
     connectors: BTreeMap<ConnectorId, Connector>,
+    audits: BTreeMap<ConnectorId, Vec<AuditEntry>>,
+    revoked: BTreeSet<ConnectorId>,
     labels: BTreeMap<(ConnectorId, WorkflowLabel), WorkflowId>,
     versions: BTreeMap<WorkflowOf, Vec<VersionTable>>,
     latest: BTreeMap<WorkflowOf, LatestTable>,
@@ -180,10 +184,8 @@ impl DeliveryRecord {
 impl RunStore for InMemoryState {
     async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
         self.call("list the ready connectors", |inner| {
-            let ready = inner
-                .connectors
-                .values()
-                .filter(|connector| connector.team == *team && connector.state == ConnectorState::Ready);
+            let ready =
+                inner.connectors.values().filter(|connector| connector.team == *team && connector.state.takes_data());
             let entry = |connector: &Connector| ReadyConnector {
                 id: connector.id.clone(),
                 workflows: connector.workflows.clone(),
@@ -375,15 +377,27 @@ impl ConnectorStore for InMemoryState {
         self.call("read a connector", |inner| Ok(inner.connectors.get(id).cloned()))
     }
 
-    async fn put_connector(&self, connector: &Connector) -> Result<(), PortError> {
+    async fn change_connector(
+        &self,
+        before: Option<&Connector>,
+        after: &Connector,
+        entry: &AuditEntry,
+    ) -> Result<Changed, PortError> {
         self.call("write a connector", |inner| {
-            let known = inner.connectors.get(&connector.id);
-            if known.is_some_and(|known| known.team != connector.team) {
-                let source = "the connector belongs to another team";
-                return Err(PortError::new(PortErrorKind::InvalidData, "write a connector", source));
+            let known = inner.connectors.get(&after.id).map(|known| known.revision);
+            if known != before.map(|before| before.revision) {
+                return Ok(Changed::Outdated);
             }
-            inner.connectors.insert(connector.id.clone(), connector.clone());
-            Ok(())
+            inner.connectors.insert(after.id.clone(), after.clone());
+            inner.audits.entry(after.id.clone()).or_default().push(entry.clone());
+            Ok(Changed::Now)
+        })
+    }
+
+    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {
+        self.call("read a connector's audit", |inner| {
+            let entries = inner.audits.get(id).map(Vec::as_slice).unwrap_or_default();
+            Ok(entries.iter().skip(entries.len().saturating_sub(limit)).cloned().collect())
         })
     }
 }
@@ -413,6 +427,40 @@ impl SharingBackend for InMemoryState {
             {
                 tables.remove(table);
             }
+            Ok(())
+        })
+    }
+
+    async fn refresh_table(&self, _: &ConnectorId, _: &TableName) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RecipientBackend for InMemoryState {
+    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
+        self.call("connect a recipient", |inner| {
+            inner.revoked.remove(&connector.id);
+            Ok(Connected::Ready)
+        })
+    }
+
+    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
+        self.call("verify a share", |inner| {
+            let (_, shared) = inner.shares.get(&share_key(&connector.id)).ok_or_else(|| missing("verify a share"))?;
+            let missing = tables.iter().filter(|table| !shared.contains(table)).map(ToString::to_string).collect();
+            let ungranted = inner.revoked.contains(&connector.id);
+            Ok(ShareReport { missing, denied: Vec::new(), ungranted })
+        })
+    }
+
+    async fn expire_tokens(&self, _: &Connector, _: u32, _: Timestamp) -> Result<(), PortError> {
+        self.call("have tokens expire", |_| Ok(()))
+    }
+
+    async fn revoke(&self, connector: &Connector, _: Timestamp) -> Result<(), PortError> {
+        self.call("revoke access", |inner| {
+            inner.revoked.insert(connector.id.clone());
             Ok(())
         })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
+use delivery::lifecycle::{Action, Changed};
 use delivery::ports::{
     ConnectorStore, DeliveryStore, PortErrorKind, Provisioned, ReadyConnector, Recorded, RunStore, SharingBackend,
     TableStore,
@@ -16,7 +17,8 @@ use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableNam
 use futures::future::join_all;
 
 use crate::builders::{
-    connector, connector_id, delivered_run, delivery_key, instant, run, run_key, schema_of, team_id, workflow_id,
+    PutConnector as _, audit_entry, connector, connector_id, delivered_run, delivery_key, instant, run, run_key,
+    schema_of, team_id, workflow_id,
 };
 
 fn shared() -> Ended {
@@ -339,11 +341,24 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     ];
     assert_eq!(ready().await, expected, "a team sees its own");
 
-    let thief = Connector { team: team_id(&format!("{team}-other")), ..first.clone() };
-    let error = connectors.put_connector(&thief).await.expect_err("another team's connector");
-    assert_eq!(error.kind, PortErrorKind::InvalidData);
-    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first));
+    let stale = Connector { revision: 7, ..first.clone() };
+    let entry = audit_entry(Action::Disable, 9);
+    let disabled = first.moved(ConnectorState::Disabled);
+    let change = async |before: Option<&Connector>, after: &Connector| {
+        connectors.change_connector(before, after, &entry).await.expect("write")
+    };
+    assert_eq!(change(Some(&stale), &disabled).await, Changed::Outdated, "another revision was read");
+    assert_eq!(change(None, &disabled).await, Changed::Outdated, "a connector that is there is not new");
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
     assert_eq!(ready().await, expected);
+    assert_eq!(change(Some(&first), &disabled).await, Changed::Now);
+    assert_eq!(change(Some(&first), &disabled).await, Changed::Outdated, "a change is made once");
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(disabled));
+    assert_eq!(ready().await, expected[1..], "a disabled connector takes no data");
+    let audit = connectors.audit(&first.id, 10).await.expect("read");
+    let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
+    assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
+    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
 }
 
 /// The rules of [`SharingBackend`].

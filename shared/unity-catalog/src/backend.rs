@@ -6,7 +6,7 @@
 //! `recipient`'s part, and what a recipient would find is `verify`'s.
 //!
 //! A Databricks recipient needs more than [`SharingBackend`]: [`UnityCatalogBackend::connect`],
-//! [`UnityCatalogBackend::grant`], [`UnityCatalogBackend::verify`], [`UnityCatalogBackend::refresh_table`],
+//! [`UnityCatalogBackend::grant`], [`UnityCatalogBackend::verify`], [`UnityCatalogBackend::refresh_columns`],
 //! [`UnityCatalogBackend::rotate`] and [`UnityCatalogBackend::revoke`] are those calls, and belong behind ports of
 //! `delivery` once its steps make them.
 
@@ -399,6 +399,10 @@ impl SharingBackend for UnityCatalogBackend {
             Err(error) if error.kind == ApiErrorKind::Missing => Ok(()),
             outcome => Ok(outcome?),
         }
+    }
+
+    async fn refresh_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
+        self.refresh_columns(connector, table).await.map(drop)
     }
 }
 

@@ -3,7 +3,7 @@
 //! The metastore keeps names in lower case and compares them without it. Two connectors whose ids differ by case only
 //! want the same names: the mark says whose they are.
 
-use delivery::connector::SHARE_SCHEMA;
+use delivery::connector::{SHARE_SCHEMA, SharingIdentifier};
 use delivery::ids::{ConnectorId, sha256_hex};
 use delivery::table::TableName;
 
@@ -20,34 +20,6 @@ impl DeploymentName {
     }
 
     /// The name's text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What a data recipient calls its metastore: `<cloud>:<region>:<metastore uuid>`, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SharingIdentifier(String);
-
-impl SharingIdentifier {
-    /// Reads an identifier as `SELECT CURRENT_METASTORE()` shows it.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim().to_ascii_lowercase();
-        let mut parts = text.split(':');
-        let (cloud, region, uuid) = (parts.next()?, parts.next()?, parts.next()?);
-        let groups: Vec<_> = uuid.split('-').map(str::len).collect();
-        let good = parts.next().is_none()
-            && matches!(cloud, "aws" | "azure" | "gcp")
-            && !region.is_empty()
-            && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && groups == [8, 4, 4, 4, 12]
-            && uuid.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
-        good.then_some(Self(text))
-    }
-
-    /// The identifier's text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,7 +53,7 @@ pub const CONNECTOR_PROPERTY: &str = "spillway.connector";
 /// The name of the recipient of a metastore.
 #[must_use]
 pub fn databricks_recipient_name(deployment: &DeploymentName, identifier: &SharingIdentifier) -> String {
-    format!("spillway-{}-{}", deployment.0, identifier.0.replace(':', "-"))
+    format!("spillway-{}-{}", deployment.0, identifier.as_str().replace(':', "-"))
 }
 
 /// The name of the token recipient of a connector.
@@ -119,19 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_identifier_is_refused() {
-        for text in [
-            "",
-            "aws:us-west-2",
-            "aws:us-west-2:19a84bee",
-            "ibm:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016",
-            "aws::19a84bee-54bc-43a2-87de-023d0ec16016",
-            "aws:us west:19a84bee-54bc-43a2-87de-023d0ec16016",
-            "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016:x",
-            "aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec1601g",
-        ] {
-            assert_eq!(SharingIdentifier::new(text), None, "{text}");
-        }
+    fn what_is_no_deployment_name_is_refused() {
         for text in ["", "Prod", "a b", "x".repeat(33).as_str()] {
             assert_eq!(DeploymentName::new(text), None, "{text}");
         }

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::ApiError;
-use crate::names::SharingIdentifier;
 use crate::transport::{Call, Workspace};
+use delivery::connector::SharingIdentifier;
 
 const CREATE: &str = "make a recipient";
 const READ: &str = "read a recipient";

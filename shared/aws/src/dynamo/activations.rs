@@ -17,6 +17,7 @@ const NEWEST: &str = "read the connector's newest activation";
 const PUT: &str = "store an activation";
 const MAILED: &str = "note that an activation was mailed";
 const READ: &str = "read an activation";
+const FORGET: &str = "take an activation away";
 const CONSUME: &str = "use an activation";
 
 #[async_trait]
@@ -77,7 +78,10 @@ impl ActivationStore for DynamoStore {
         let used = when_unused(used, ActivationState::Used)
             .when("#state = :unused AND #expires_at_micros > :now")
             .valued("now", number(now.micros()));
-        match self.transact(CONSUME, vec![used, shares::token_item(token, grant)]).await? {
+        // A share that was revoked hands nothing out.
+        let open = Write::check(Key::share(grant.connector.as_str())).when("attribute_not_exists(#revoked_at)");
+        let writes = vec![used, open, shares::token_item(token, grant), shares::recipient_token_item(token, grant)];
+        match self.transact(CONSUME, writes).await? {
             Transacted::Done => Ok(Consumed::Now),
             Transacted::Refused(_) => Ok(Consumed::TooLate),
         }
@@ -92,6 +96,14 @@ pub(super) struct Newest {
 }
 
 impl DynamoStore {
+    /// Takes the connector's newest link away, used or not: whoever opens it finds nothing.
+    pub(super) async fn forget_activation(&self, connector: &ConnectorId) -> Result<(), PortError> {
+        let Some(newest) = self.newest_link(connector, FORGET).await? else { return Ok(()) };
+        let keys = [newest.activation, Key::newest_activation(connector)];
+        self.transact(FORGET, keys.map(Write::delete).to_vec()).await?;
+        Ok(())
+    }
+
     async fn newest_link(&self, connector: &ConnectorId, operation: &'static str) -> Result<Option<Newest>, PortError> {
         let Some(item) = self.get(operation, Key::newest_activation(connector)).await? else { return Ok(None) };
         let attributes = Attributes::of(&item, operation);

@@ -38,6 +38,11 @@ impl Key {
         Self::of_connector(connector, "CONNECTOR")
     }
 
+    /// An entry of a connector's audit, in the order of its revisions.
+    pub(super) fn audit(connector: &ConnectorId, revision: u64) -> Self {
+        Self::of_connector(connector, format!("AUDIT#{revision:012}"))
+    }
+
     pub(super) fn team_entry(team: &str, connector: &str) -> Self {
         Self::new(format!("TEAM#{team}"), format!("CONNECTOR#{connector}"))
     }
@@ -104,7 +109,16 @@ impl Key {
     }
 
     pub(super) fn token(token: &SecretHash) -> Self {
-        Self::new(format!("TOKEN#{}", token.as_str()), "TOKEN")
+        Self::token_of(token.as_str())
+    }
+
+    /// The token of a stored hash.
+    pub(super) fn token_of(token: &str) -> Self {
+        Self::new(format!("TOKEN#{token}"), "TOKEN")
+    }
+
+    pub(super) fn recipient_token(connector: &ConnectorId, token: &str) -> Self {
+        Self::of_connector(connector, format!("TOKEN#{token}"))
     }
 
     pub(super) fn activation(link: &SecretHash) -> Self {

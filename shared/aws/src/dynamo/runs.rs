@@ -73,7 +73,7 @@ pub(super) fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortE
 /// A team's entry of a connector, if it is ready.
 pub(super) fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, PortError> {
     let attributes = Attributes::of(item, LIST);
-    if attributes.read("state", ConnectorState::parse)? != ConnectorState::Ready {
+    if !attributes.read("state", ConnectorState::parse)?.takes_data() {
         return Ok(None);
     }
     let workflows = attributes.read("workflows", |scope| connector_record::read_scope(scope).ok())?;

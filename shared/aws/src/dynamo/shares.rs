@@ -3,8 +3,11 @@
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::{ConnectorId, ID_BYTES_MAX};
-use delivery::ports::{PortError, PortErrorKind, Provisioned, SharingBackend};
+use delivery::ports::{
+    Connected, PortError, PortErrorKind, Provisioned, RecipientBackend, ShareReport, SharingBackend,
+};
 use delivery::table::TableName;
+use delivery::timestamp::Timestamp;
 use sharing::ports::{Grant, Holder, SecretHash, ShareCatalog, TokenStore};
 
 use super::expression::Write;
@@ -25,6 +28,10 @@ const ADD: &str = "put a table into a share";
 const REMOVE: &str = "take a table out of a share";
 const GRANT: &str = "read what a token opens";
 const LIST: &str = "list the tables of a share";
+const CONNECT: &str = "open a share to its recipient";
+const VERIFY: &str = "verify a connector's share";
+const EXPIRE: &str = "have a recipient's tokens expire";
+const REVOKE: &str = "revoke a recipient's access";
 const TOKEN: &str = "store a token's hash";
 
 #[async_trait]
@@ -55,6 +62,92 @@ impl SharingBackend for DynamoStore {
         // A share that is another connector's has no table of this one.
         self.transact(REMOVE, vec![own_share(connector), delete]).await?;
         Ok(())
+    }
+
+    /// The server reads the log itself.
+    async fn refresh_table(&self, _: &ConnectorId, _: &TableName) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RecipientBackend for DynamoStore {
+    /// Opens a share that was revoked. The recipient itself is whoever gets a token.
+    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
+        let open = Write::update(Key::share(connector.share_name()))
+            .remove("revoked_at")
+            .when("#connector_id = :connector_id")
+            .valued("connector_id", text(connector.id.as_str()));
+        Ok(match self.update(CONNECT, open).await? {
+            Written::Done(_) => Connected::Ready,
+            Written::Refused(_) => Connected::Foreign,
+        })
+    }
+
+    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
+        let share = self.get(VERIFY, Key::share(connector.share_name())).await?;
+        let share =
+            share.ok_or_else(|| PortError::new(PortErrorKind::NotFound, VERIFY, "the connector has no share"))?;
+        let shared = self.tables(&connector.id).await?;
+        let missing = tables.iter().filter(|table| !shared.contains(table)).map(ToString::to_string).collect();
+        Ok(ShareReport { missing, denied: Vec::new(), ungranted: share.contains_key("revoked_at") })
+    }
+
+    async fn expire_tokens(
+        &self,
+        connector: &Connector,
+        overlap_seconds: u32,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let ends = now.plus_seconds(i64::from(overlap_seconds));
+        for (token, expires_at) in self.recipient_tokens(&connector.id, EXPIRE).await? {
+            if expires_at <= ends {
+                continue;
+            }
+            let kept = number(ends.seconds().saturating_add(RECIPIENT_TOKEN_KEPT_SECONDS));
+            let writes = [Key::token_of(&token), Key::recipient_token(&connector.id, &token)].map(|key| {
+                Write::update(key)
+                    .set("expires_at", instant(ends))
+                    .set("expires_at_seconds", kept.clone())
+                    .when("attribute_exists(#pk)")
+            });
+            // One that is gone meanwhile has ended.
+            self.transact(EXPIRE, writes.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    /// The share's own mark refuses every token at once; then tokens and the unused link go, so that a connector that
+    /// is set up anew has none of them.
+    async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+        let shut = Write::update(Key::share(connector.share_name()))
+            .set_once("revoked_at", instant(now))
+            .when("#connector_id = :connector_id")
+            .valued("connector_id", text(connector.id.as_str()));
+        self.update(REVOKE, shut).await?;
+        self.forget_activation(&connector.id).await?;
+        for (token, _) in self.recipient_tokens(&connector.id, REVOKE).await? {
+            let keys = [Key::token_of(&token), Key::recipient_token(&connector.id, &token)];
+            self.transact(REVOKE, keys.map(Write::delete).to_vec()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl DynamoStore {
+    /// The tokens of a connector's recipient, by their hashes, and when each ends.
+    async fn recipient_tokens(
+        &self,
+        connector: &ConnectorId,
+        operation: &'static str,
+    ) -> Result<Vec<(String, Timestamp)>, PortError> {
+        let items = self.list(operation, Key::all_of(connector, "TOKEN")).await?;
+        let token = |item: &Item| {
+            let attributes = Attributes::of(item, operation);
+            let hash = attributes.read("sk", |sk| sk.strip_prefix("TOKEN#"))?;
+            Ok((hash.to_owned(), attributes.instant("expires_at")?))
+        };
+        items.iter().map(token).collect()
     }
 }
 
@@ -112,6 +205,14 @@ pub(super) fn token_item(token: &SecretHash, grant: &Grant) -> Write {
         .set("expires_at", instant(grant.expires_at))
         .set("allowed_ips", list(grant.allowed_ips.iter().map(String::as_str)))
         .set("expires_at_seconds", number(grant.expires_at.seconds().saturating_add(kept)))
+}
+
+/// A recipient's token among its connector's.
+pub(super) fn recipient_token_item(token: &SecretHash, grant: &Grant) -> Write {
+    let kept = grant.expires_at.seconds().saturating_add(RECIPIENT_TOKEN_KEPT_SECONDS);
+    Write::update(Key::recipient_token(&grant.connector, token.as_str()))
+        .set("expires_at", instant(grant.expires_at))
+        .set("expires_at_seconds", number(kept))
 }
 
 pub(super) fn read_grant(item: &Item) -> Result<Grant, PortError> {

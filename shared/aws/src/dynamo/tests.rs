@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use delivery::connector::{Scope, TokenRecipient};
+use delivery::connector::Scope;
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
@@ -184,14 +184,14 @@ fn what_the_catalogue_tells_is_written_and_read_as_its_fixtures() {
 #[test]
 fn a_connector_is_written_and_read_as_its_fixture() {
     let connector = builders::connector("Acme-token", "team-acme");
-    let writes = connectors::connector_items(&connector).unwrap();
+    let writes = connectors::connector_items(None, &connector).unwrap();
     let item = golden("connector", &writes[0]);
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
     let ready = runs::ready_connector(&entry).unwrap().unwrap();
     assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
     let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
-    let mut entry = connectors::connector_items(&unwanted).unwrap()[1].item();
+    let mut entry = connectors::connector_items(None, &unwanted).unwrap()[1].item();
     assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log);
     entry.remove("activity_log");
     assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
@@ -217,7 +217,7 @@ fn a_token_is_written_and_read_as_its_fixture() {
 
 #[test]
 fn an_activation_is_written_and_read_as_its_fixture() {
-    let TokenRecipient { token_lifetime_days, .. } = builders::connector("c", "t").recipient;
+    let token_lifetime_days = builders::connector("c", "t").recipient.token().unwrap().token_lifetime_days;
     let activation = Activation {
         connector: delivery().connector,
         endpoint: "https://share.test/delta-sharing".to_owned(),

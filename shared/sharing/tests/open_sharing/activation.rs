@@ -33,8 +33,9 @@ impl Invited {
     /// Invites, and takes the path of the link out of the e-mail.
     async fn link(&self) -> String {
         let mut acme = connector("acme", "team");
-        acme.recipient.token_lifetime_days = 30;
-        acme.recipient.allowed_ips = vec!["198.51.100.0/24".to_owned()];
+        let delivery::connector::Recipient::Token(recipient) = &mut acme.recipient else { unreachable!() };
+        recipient.token_lifetime_days = 30;
+        recipient.allowed_ips = vec!["198.51.100.0/24".to_owned()];
         self.inviter.invite(&acme, delivery::ports::Clock::now(&*self.world.clock)).await.unwrap();
         let mail = self.mailer.take().unwrap();
         let line = mail.body.lines().find(|line| line.contains("://")).unwrap();

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use delivery::connector::SharingIdentifier;
 use delivery::ids::ConnectorId;
 use delivery::ports::PortError;
 use delivery::timestamp::Timestamp;
@@ -13,8 +14,7 @@ use delivery::timestamp::Timestamp;
 use super::{BackendError, UnityCatalogBackend};
 use crate::error::ApiErrorKind;
 use crate::names::{
-    CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, SharingIdentifier, connector_name, databricks_recipient_name,
-    token_recipient_name,
+    CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, connector_name, databricks_recipient_name, token_recipient_name,
 };
 use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
 

@@ -103,7 +103,7 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `NotFound` if the table has no log, `InvalidData` if the columns stay different.
-    pub async fn refresh_table(&self, connector: &ConnectorId, table: &TableName) -> Result<Refreshed, PortError> {
+    pub async fn refresh_columns(&self, connector: &ConnectorId, table: &TableName) -> Result<Refreshed, PortError> {
         let full_name = self.full_name(connector, table);
         let Some(before) = self.registered(&full_name, connector, table).await? else {
             return Ok(Refreshed::Unchanged);

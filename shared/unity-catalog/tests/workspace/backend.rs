@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use delivery::connector::SharingIdentifier;
 use delivery::ids::ConnectorId;
 use delivery::ports::{PortErrorKind, Provisioned, SharingBackend};
 use delivery::table::{TableName, table_path};
@@ -12,7 +13,7 @@ use testkit::state_contract::sharing_backend_contract;
 use unity_catalog::backend::{
     BackendError, Reader, Refreshed, Registration, Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend,
 };
-use unity_catalog::names::{SharingIdentifier, shared_as};
+use unity_catalog::names::shared_as;
 use unity_catalog::shares::{ObjectStatus, ShareUpdate};
 
 use crate::world::{BUCKET, World, cause};
@@ -254,12 +255,12 @@ async fn changed_columns_are_refreshed_in_place_by_a_warehouse() {
         let id = provisioned(&backend, "acme").await;
         let table = TableName::from_stored("WF_A__LATEST");
         world.tables.put(&id, &table, &[("id", "long")]);
-        assert_eq!(backend.refresh_table(&id, &table).await.unwrap(), Refreshed::Unchanged, "not registered yet");
+        assert_eq!(backend.refresh_columns(&id, &table).await.unwrap(), Refreshed::Unchanged, "not registered yet");
         backend.add_table(&id, &table).await.unwrap();
-        assert_eq!(backend.refresh_table(&id, &table).await.unwrap(), Refreshed::Unchanged);
+        assert_eq!(backend.refresh_columns(&id, &table).await.unwrap(), Refreshed::Unchanged);
         world.tables.put(&id, &table, &[("id", "long"), ("price", "decimal(38,6)")]);
         world.requests();
-        assert_eq!(backend.refresh_table(&id, &table).await.unwrap(), Refreshed::InPlace);
+        assert_eq!(backend.refresh_columns(&id, &table).await.unwrap(), Refreshed::InPlace);
         let registered = world.workspace.table("main.acme.wf_a__latest").await.unwrap().unwrap();
         assert_eq!(registered.columns, ["id bigint", "price decimal(38,6)"]);
         assert!(world.requests().iter().all(|request| request.method != "PATCH"), "the share was left alone");
@@ -275,7 +276,7 @@ async fn changed_columns_are_registered_anew_without_a_warehouse() {
     world.tables.put(&id, &table, &[("id", "long")]);
     backend.add_table(&id, &table).await.unwrap();
     world.tables.put(&id, &table, &[("id", "string")]);
-    assert_eq!(backend.refresh_table(&id, &table).await.unwrap(), Refreshed::Anew);
+    assert_eq!(backend.refresh_columns(&id, &table).await.unwrap(), Refreshed::Anew);
     assert_eq!(world.workspace.table("main.acme.wf_a__latest").await.unwrap().unwrap().columns, ["id string"]);
     let share = world.workspace.share("acme").await.unwrap().unwrap();
     assert_eq!(share.objects.first().map(|object| object.status), Some(ObjectStatus::Active));

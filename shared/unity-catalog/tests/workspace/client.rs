@@ -198,7 +198,7 @@ async fn lists_are_read_to_their_end() {
     for (page_items, empty_pages) in [(2, Switch::Off), (2, Switch::On), (100, Switch::On)] {
         let world = World::with(|options| (options.page_items, options.empty_pages) = (page_items, empty_pages)).await;
         let reader = unity_catalog::backend::Reader::Databricks(
-            unity_catalog::names::SharingIdentifier::new("aws:us-east-1:19a84bee-54bc-43a2-87de-023d0ec16016").unwrap(),
+            delivery::connector::SharingIdentifier::new("aws:us-east-1:19a84bee-54bc-43a2-87de-023d0ec16016").unwrap(),
         );
         let backend = world.backend();
         let mut recipient = String::new();

@@ -1,11 +1,11 @@
 //! A whole set-up whose every request fails once, before or after it was done: starting again comes to the same.
 
 use delivery::connector::Connector;
+use delivery::connector::SharingIdentifier;
 use delivery::ports::{PortError, SharingBackend as _};
 use fake_databricks::{Fault, FaultBody, FaultTime};
 use testkit::builders::connector;
 use unity_catalog::backend::{BackendError, Reader, Refreshed, Registration, ShareReport};
-use unity_catalog::names::SharingIdentifier;
 
 use crate::world::{World, cause, whole};
 
@@ -107,8 +107,8 @@ async fn a_success_that_did_nothing_is_noticed() {
 
     world.tables.put(&acme.id, &tables[0], &[("id", "string")]);
     ignore_next(&world, Method::POST, "/sql/statements", r#"{"statement_id": "x", "status": {"state": "SUCCEEDED"}}"#);
-    let error = backend.refresh_table(&acme.id, &tables[0]).await.unwrap_err();
+    let error = backend.refresh_columns(&acme.id, &tables[0]).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::Stale { table } if table == "main.acme.wf_a__v1"));
-    assert_eq!(backend.refresh_table(&acme.id, &tables[0]).await.unwrap(), Refreshed::InPlace);
+    assert_eq!(backend.refresh_columns(&acme.id, &tables[0]).await.unwrap(), Refreshed::InPlace);
     assert_eq!(world.fake.faults_left(), 0);
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use delivery::connector::SharingIdentifier;
 use delivery::ids::ConnectorId;
 use delivery::ports::{PortErrorKind, SharingBackend as _};
 use fake_databricks::{AlreadyExists, Fault, FaultTime};
 use testkit::builders::{connector, connector_id, instant};
 use unity_catalog::backend::{Access, BackendError, Reader, Said};
-use unity_catalog::names::{DEPLOYMENT_PROPERTY, SharingIdentifier, databricks_recipient_name};
+use unity_catalog::names::{DEPLOYMENT_PROPERTY, databricks_recipient_name};
 use unity_catalog::recipients::{NewRecipient, NewRecipientKind};
 
 use crate::world::{World, cause, whole};

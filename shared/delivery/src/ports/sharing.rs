@@ -1,0 +1,172 @@
+//! Who may read what, who reads, and reading as a recipient does.
+
+use async_trait::async_trait;
+
+use super::PortError;
+use crate::connector::Connector;
+use crate::ids::ConnectorId;
+use crate::table::TableName;
+use crate::timestamp::Timestamp;
+
+/// The sharing backend: who may read what.
+#[async_trait]
+pub trait SharingBackend: Send + Sync {
+    /// Makes the connector's share, empty, if it is not there.
+    async fn provision(&self, connector: &Connector) -> Result<Provisioned, PortError>;
+
+    /// Puts a table into the connector's share, and reads back that it is there.
+    async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
+
+    /// Takes a table out of the connector's share.
+    async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
+
+    /// Makes what the backend knows of a table's columns agree with its log, after a commit that changed them. A
+    /// backend that reads the log itself has nothing to do.
+    async fn refresh_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
+}
+
+/// The recipient's side of a sharing backend. What is said of a connector's recipient holds for its own share only.
+#[async_trait]
+pub trait RecipientBackend: Send + Sync {
+    /// Adopts or makes the connector's recipient and lets it read the connector's share. Doing it again changes nothing
+    /// that works.
+    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError>;
+
+    /// Reads everything back: the share, these tables in it, and the recipient's right to read them. Problems that
+    /// somebody has to mend are in the report.
+    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError>;
+
+    /// Has the recipient's present tokens end, `overlap_seconds` from `now` at the latest; none lives longer than
+    /// before.
+    async fn expire_tokens(&self, connector: &Connector, overlap_seconds: u32, now: Timestamp)
+    -> Result<(), PortError>;
+
+    /// Takes the recipient's access away at once: the grant, every token, every unused link. The next request is
+    /// refused. Deletes no data. Doing it again does nothing.
+    async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// Whether a recipient can be the connector's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Connected {
+    /// It is there and may read the share.
+    Ready,
+    /// The backend has a recipient for this reader that is somebody else's.
+    Foreign,
+}
+
+/// What reading a share back came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ShareReport {
+    /// Tables that should be in the share and are not.
+    pub missing: Vec<String>,
+    /// Tables in the share that the recipient could not read, because the share's owner may not.
+    pub denied: Vec<String>,
+    /// Whether the grant does not read back from both ends.
+    pub ungranted: bool,
+}
+
+impl ShareReport {
+    /// Whether the recipient can read all that it should.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.missing.is_empty() && self.denied.is_empty() && !self.ungranted
+    }
+}
+
+/// Whether a share is the connector's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Provisioned {
+    /// The share is there and belongs to this connector.
+    Ready,
+    /// A share of that name belongs to another connector.
+    Taken,
+}
+
+/// One file of a shared table, as a recipient sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedFile {
+    /// The short-lived URL. Never logged.
+    pub url: String,
+    /// The file's size, as stated.
+    pub size_bytes: u64,
+    /// The file's rows, as stated by its statistics.
+    pub rows: Option<u64>,
+    /// The run that all rows of the file belong to, as stated by its statistics.
+    pub run_id: Option<String>,
+}
+
+/// A shared table version, as a recipient sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedView {
+    /// The table version that the server answered with.
+    pub table_version: u64,
+    /// The columns in order, each as `name type` with nested types written out.
+    pub columns: Vec<String>,
+    /// Every name in the schema, nested ones included.
+    pub names: Vec<String>,
+    /// The files.
+    pub files: Vec<SharedFile>,
+}
+
+/// What the tail of a fetched Parquet file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedFile {
+    /// The object's whole size.
+    pub size_bytes: u64,
+    /// The row count in the Parquet footer.
+    pub rows: u64,
+    /// The leaf column names in the Parquet footer.
+    pub columns: Vec<String>,
+}
+
+/// Reads a share the way the recipient does: over HTTP, with a bearer token.
+#[async_trait]
+pub trait ShareReader: Send + Sync {
+    /// Reads what a table version holds of one run: schema and files.
+    async fn read(
+        &self,
+        connector: &ConnectorId,
+        table: &TableName,
+        scope: ReadScope<'_>,
+    ) -> Result<SharedView, PortError>;
+
+    /// Fetches the footer of one file by its URL.
+    async fn fetch_footer(&self, file: &SharedFile) -> Result<FetchedFile, PortError>;
+}
+
+/// What a proof reads of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadScope<'a> {
+    /// The newest table version, all files.
+    Newest,
+    /// One run in one table version: the run's files are those whose statistics hold its id.
+    Run {
+        /// The table version.
+        table_version: u64,
+        /// The run's id.
+        run_id: &'a str,
+    },
+}
+
+/// Whether the secure contact has a link to the credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Invitation {
+    /// A link was sent, or was used already.
+    Sent,
+    /// No link was sent, or nobody knows whether it was.
+    Unsent,
+}
+
+/// Invites the recipient: link, e-mail, and nothing kept but a hash.
+#[async_trait]
+pub trait Inviter: Send + Sync {
+    /// Whether the connector's recipient was invited before.
+    async fn invitation(&self, connector: &ConnectorId) -> Result<Invitation, PortError>;
+
+    /// Makes a new link in place of any earlier unused one, sends it to the secure contact, and notes that it was
+    /// sent. The link exists nowhere else.
+    async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
+}
