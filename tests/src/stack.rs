@@ -1,7 +1,7 @@
 //! The stack that `cargo xtask test` started: an operator's and a producer's calls, a recipient's clients.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -138,6 +138,18 @@ impl Stack {
             .await
             .unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
+    /// Where the stack's logs lie.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.profiles.parent().unwrap()
+    }
+
+    /// Where the tests keep the profiles that they download.
+    #[must_use]
+    pub fn profiles(&self) -> &Path {
+        &self.profiles
     }
 
     /// A stack output.
@@ -367,6 +379,7 @@ impl Stack {
             .env("AWS_ACCESS_KEY_ID", &self.file.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", &self.file.secret_access_key)
             .env("AWS_REGION", &self.file.region)
+            .env("AWS_DEFAULT_REGION", &self.file.region)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output()

@@ -20,7 +20,7 @@
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
 //! | `SHARE#<id in lower case>` | `TABLE#<name in upper case>` | a shared table |
 //! | `TOKEN#<hash>` | `TOKEN` | what a token opens |
-//! | `CONNECTOR#<id>` | `TOKEN#<hash>` | a recipient's token of the connector, and when it ends |
+//! | `TOKENS#<connector>` | `TOKEN#<hash>` | a recipient's token of the connector, and when it ends |
 //! | `ACTIVATION#<hash>` | `ACTIVATION` | an activation |
 //!
 //! Ids hold no `#`, so keys cannot run into each other; a waiting row's key is the last part of its item's. Every rule that two writers could break is a condition of the

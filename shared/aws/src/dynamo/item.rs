@@ -117,8 +117,10 @@ impl Key {
         Self::new(format!("TOKEN#{token}"), "TOKEN")
     }
 
+    /// A recipient's token of a connector; an empty hash is where the list of them begins. A partition of its own,
+    /// because the sharing server writes there, and nowhere near the connector's other items.
     pub(super) fn recipient_token(connector: &ConnectorId, token: &str) -> Self {
-        Self::of_connector(connector, format!("TOKEN#{token}"))
+        Self::new(format!("TOKENS#{connector}"), format!("TOKEN#{token}"))
     }
 
     pub(super) fn activation(link: &SecretHash) -> Self {

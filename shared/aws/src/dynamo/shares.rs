@@ -141,7 +141,7 @@ impl DynamoStore {
         connector: &ConnectorId,
         operation: &'static str,
     ) -> Result<Vec<(String, Timestamp)>, PortError> {
-        let items = self.list(operation, Key::all_of(connector, "TOKEN")).await?;
+        let items = self.list(operation, Key::recipient_token(connector, "")).await?;
         let token = |item: &Item| {
             let attributes = Attributes::of(item, operation);
             let hash = attributes.read("sk", |sk| sk.strip_prefix("TOKEN#"))?;

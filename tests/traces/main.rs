@@ -1,0 +1,103 @@
+//! What the other tests left behind, searched for secrets. Runs after them, by its name.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests end at the first surprise"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use sharing::ports::Secret;
+use tests::{Place, Stack, unique};
+
+/// The tokens in the profiles that the tests downloaded, and the codes in the links that were e-mailed.
+async fn known_secrets(stack: &Stack) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for entry in std::fs::read_dir(stack.profiles()).unwrap() {
+        let profile: Value = serde_json::from_slice(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        known.insert(profile["bearerToken"].as_str().unwrap().to_owned());
+    }
+    let mails: Value = stack.http.get(&stack.file.mailbox).send().await.unwrap().json().await.unwrap();
+    let mails = mails.to_string();
+    for rest in mails.split("/activate/").skip(1) {
+        known.insert(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect());
+    }
+    known
+}
+
+/// What a scan found, by the secret: the places; and how many texts it read, by their kind.
+async fn scan(stack: &Stack) -> (BTreeMap<String, BTreeSet<String>>, Value) {
+    let file = stack.folder().join(format!("known-{}.txt", unique()));
+    let known: Vec<_> = known_secrets(stack).await.into_iter().collect();
+    std::fs::write(&file, known.join("\n")).unwrap();
+    let (table, folder) = (stack.output("StateTableName"), stack.folder());
+    let arguments = [table, folder.to_str().unwrap(), file.to_str().unwrap()];
+    let lines = stack.client("scan_secrets.py", &arguments).await.unwrap_or_else(|error| panic!("{error}"));
+    std::fs::remove_file(&file).unwrap();
+    let mut lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let read = lines.pop().expect("how much was read");
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in lines {
+        let place = format!("{} ({})", line["place"].as_str().unwrap(), line["what"].as_str().unwrap());
+        found.entry(line["secret"].as_str().unwrap().to_owned()).or_default().insert(place);
+    }
+    (found, read)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log_line_an_execution_or_an_item_but_the_ones_that_are_planted() {
+    let place = Place::new().await;
+    place.deliver(&place.run()).await;
+    let stack = &place.stack;
+
+    // A secret of whose text only its hash is stored, as with every token, in one place of each kind.
+    let secret = Secret::from_random(uuid_bytes());
+    let hash = secret.hash().as_str().to_owned();
+    let text = secret.reveal();
+    let key = |pk: &str| {
+        [("pk", pk.to_owned()), ("sk", "TOKEN".to_owned())].map(|(name, value)| (name, AttributeValue::S(value)))
+    };
+    let (holder, planted) = (format!("TOKEN#{hash}"), format!("PLANTED#{}", unique()));
+    for (pk, note) in [(&holder, "nothing"), (&planted, text.as_str())] {
+        let [pk, sk] = key(pk);
+        let put = stack.dynamodb.put_item().table_name(stack.output("StateTableName"));
+        let put = put.item(pk.0, pk.1).item(sk.0, sk.1).item("note", AttributeValue::S(note.to_owned()));
+        put.send().await.unwrap();
+    }
+    let refused = stack.execute("SetupConnector", &json!({"connectorId": "no/id", "note": text})).await;
+    assert_eq!(refused.status, "FAILED");
+    let log = stack.folder().join("planted.log");
+    std::fs::write(&log, format!("a line\na line with {text} in it\n")).unwrap();
+
+    let (mut found, read) = scan(stack).await;
+    std::fs::remove_file(&log).unwrap();
+    for pk in [&holder, &planted] {
+        let [pk, sk] = key(pk);
+        let delete = stack.dynamodb.delete_item().table_name(stack.output("StateTableName"));
+        delete.key(pk.0, pk.1).key(sk.0, sk.1).send().await.unwrap();
+    }
+
+    println!("{read}");
+    let places = found.remove(&hash[..12]).expect("the planted secret is found");
+    for kind in ["item PLANTED#", "execution ", "log planted.log"] {
+        assert!(places.iter().any(|place| place.starts_with(kind)), "{kind} is searched: {places:?}");
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    for kind in ["item", "execution", "log"] {
+        assert!(read["read"][kind].as_u64().unwrap() > 10, "there is something to search: {read}");
+    }
+    assert!(read["known"].as_u64().unwrap() >= 2 && read["hashes"].as_u64().unwrap() >= 3, "{read}");
+}
+
+fn uuid_bytes() -> [u8; 32] {
+    let (a, b) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(a.as_bytes());
+    bytes[16..].copy_from_slice(b.as_bytes());
+    bytes
+}
