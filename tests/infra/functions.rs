@@ -158,7 +158,7 @@ fn the_public_function_writes_tokens_and_activations_only() {
             keys => keys,
         })
         .collect();
-    assert_eq!(written, BTreeSet::from(["ACTIVATION#*".to_owned(), "TOKEN#*".to_owned()]));
+    assert_eq!(written, BTreeSet::from(["ACTIVATION#*", "TOKEN#*", "TOKENS#*"].map(str::to_owned)));
     for action in ["s3:PutObject", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Scan"] {
         assert_eq!(allowing("serve-share", action), Vec::<Value>::new());
     }
