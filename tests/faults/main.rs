@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{Run, Stack, table_name, unique};
 
 /// The functions of a delivery's way, and what a delivery fails with whose function ends again and again.
@@ -56,29 +56,9 @@ impl Story {
     }
 
     async fn requests_of_a_delivery(&mut self) -> BTreeMap<&'static str, u64> {
-        self.stack.gateway(reqwest::Method::DELETE, "/requests", None).await;
+        self.stack.forget_requests().await;
         assert_eq!(self.deliver().await.1, "shared");
-        let counted = self.stack.gateway(reqwest::Method::GET, "/requests", None).await;
-        let counted = counted.as_array().unwrap();
-        let of = |function: &str| {
-            let plain = |text: &str| text.to_ascii_lowercase().replace('-', "");
-            counted
-                .iter()
-                .filter(|entry| plain(entry["caller"].as_str().unwrap()).contains(&plain(function)))
-                .map(|entry| entry["count"].as_u64().unwrap())
-                .sum()
-        };
-        FUNCTIONS.iter().map(|(function, _)| (*function, of(function))).collect()
-    }
-
-    async fn order(&self, fault: Value) {
-        self.stack.gateway(reqwest::Method::DELETE, "/faults", None).await;
-        self.stack.gateway(reqwest::Method::POST, "/faults", Some(fault)).await;
-    }
-
-    async fn kills(&self) -> usize {
-        let faults = self.stack.gateway(reqwest::Method::GET, "/faults", None).await;
-        faults.as_array().unwrap().iter().map(|fault| fault["killedPids"].as_array().map_or(0, Vec::len)).sum()
+        self.stack.requests_of(&FUNCTIONS.map(|(function, _)| function)).await
     }
 
     /// Every run's rows are in both tables once, by the official client's count.
@@ -103,24 +83,24 @@ async fn a_function_that_ends_before_or_after_any_of_its_requests_loses_and_doub
         assert!(*count > 0, "{function} makes requests: {requests:?}");
         for nth in 1..=*count {
             for when in ["before", "after"] {
-                story.order(json!({"function": function, "nth": nth, "when": when, "action": "kill"})).await;
+                story.stack.order_kill(function, nth, when, 1).await;
                 let (_, state) = story.deliver().await;
-                assert_eq!(story.kills().await, 1, "{function} was ended {when} request {nth}");
+                assert_eq!(story.stack.kills().await, 1, "{function} was ended {when} request {nth}");
                 assert_eq!(state, "shared", "{function} ended {when} request {nth}");
             }
         }
     }
-    story.stack.gateway(reqwest::Method::DELETE, "/faults", None).await;
+    story.stack.forget_faults().await;
     story.assert_each_row_once().await;
 
     // A function that ends again and again fails the delivery; started again, it arrives.
     for (function, code) in FUNCTIONS {
-        story.order(json!({"function": function, "nth": 1, "times": 3, "when": "after", "action": "kill"})).await;
+        story.stack.order_kill(function, 1, "after", 3).await;
         let (run, state) = story.deliver().await;
-        assert_eq!((state.as_str(), story.kills().await), ("failed", 3), "{function}");
+        assert_eq!((state.as_str(), story.stack.kills().await), ("failed", 3), "{function}");
         let failed = story.stack.delivery(&story.connector, &story.workflow, &run.run).await.unwrap();
         assert_eq!(failed.code.as_deref(), Some(code), "{function}: {failed:?}");
-        story.stack.gateway(reqwest::Method::DELETE, "/faults", None).await;
+        story.stack.forget_faults().await;
         let ended = story.stack.execute("DeliverRun", &run.deliver_input(&[&story.connector])).await;
         assert_eq!(ended.status, "SUCCEEDED", "{function}: {ended:?}");
         let delivery = story.stack.delivery(&story.connector, &story.workflow, &run.run).await.unwrap();

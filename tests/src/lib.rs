@@ -8,6 +8,7 @@
     reason = "test code that happens to live outside of a test module: it ends at the first surprise"
 )]
 
+pub mod kills;
 pub mod place;
 pub mod recipient;
 pub mod runs;

@@ -1,0 +1,45 @@
+//! An operator's commands, whose functions end in the middle of their work, at every request that they make: each
+//! command comes to its end, or is brought there by being started again. A binary of its own, because a fault strikes
+//! whoever comes first.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests end at the first surprise"
+)]
+
+use serde_json::json;
+use tests::kills::Command;
+use tests::{Run, Stack, set_up_input, table_name, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
+    let stack = Stack::of_this_test();
+    let set_up = Command {
+        machine: "SetupConnector",
+        functions: &["provision-connector", "prove-delivery", "invite-recipient"],
+        interrupted: "SETUP_INTERRUPTED",
+    };
+    let begin = async || {
+        let (connector, team) = (unique(), unique());
+        let input = set_up_input(&connector, &team, json!({}));
+        ((connector, team), input)
+    };
+    stack
+        .killed_anywhere(&set_up, begin, async |(connector, team), ended| {
+            let output = ended.output.clone().unwrap_or_default();
+            assert!(output.contains("\"ready\""), "{output}");
+            // However many e-mails left, the newest link works, and the token reads what is delivered.
+            let profile = stack.activate(connector).await;
+            let run = Run::small(team, "w-1", 2);
+            run.announce(&stack).await;
+            assert_eq!(stack.delivered(connector, "w-1", &run.run).await.state, "shared");
+            let (_, rows) = stack.rows(&profile, connector, &table_name("w-1", "V1")).await;
+            assert_eq!(rows.len(), 2);
+            let tables = stack.tables(&profile).await;
+            assert!(!tables.iter().any(|table| table.contains("PROBE")), "{tables:?}");
+        })
+        .await;
+}
