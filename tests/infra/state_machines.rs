@@ -229,7 +229,7 @@ fn a_failed_connector_does_not_end_the_map() {
     let inner = map["ItemProcessor"]["States"].as_object().unwrap();
     assert!(inner.values().all(|state| state["Type"] != "Fail"));
     assert!(inner.values().filter(|state| state["Type"] == "Task").all(|task| task.get("Catch").is_some()));
-    assert_eq!(inner["RecordOutcome"]["ResultSelector"], json!({ "failed": [] }));
+    assert_eq!(inner["RecordOutcome"]["ResultSelector"], json!({ "failed.$": "$.Payload.failed" }));
     assert_eq!(inner["ConnectorFailed"]["Parameters"], json!({ "failed.$": "States.Array($.connectorId)" }));
     assert!((1..=40).contains(&map["MaxConcurrency"].as_u64().unwrap()), "an inline map runs 40 at once at most");
 }

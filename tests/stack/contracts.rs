@@ -22,6 +22,8 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::delivery_store_contract(&store, &prefix).await;
     state::table_store_contract(&store, &prefix).await;
     state::load_contract(&store, &store, &store, &prefix).await;
+    state::batch_contract(&store, &store, &prefix).await;
+    state::rollout_store_contract(&store, &store, &prefix).await;
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
 }

@@ -49,7 +49,7 @@ impl Task for PromoteLatest {
     }
 
     fn subject(input: &Published) -> Subject {
-        Subject::Delivery(input.delivery())
+        Subject::of_batch(&input.batch())
     }
 
     async fn handle(&self, input: Published) -> Result<(), StepError> {
@@ -60,12 +60,13 @@ impl Task for PromoteLatest {
             backend: &*self.backend,
             clock: &*self.clock,
         };
-        let proven = Proven {
-            source: input.table.name.clone(),
-            source_version: input.table.table_version,
-            finished_at: input.staged.finished_at,
-        };
-        promote(ports, &input.delivery(), &input.table.label, &proven).await
+        let through = input.through();
+        let newest = through.iter().map(|(run, table_version)| (run.finished_at, *table_version));
+        let newest = newest.reduce(|(at, version), (other, of_other)| (at.max(other), version.max(of_other)));
+        // A batch without runs ends before this step.
+        let Some((finished_at, source_version)) = newest else { return Ok(()) };
+        let proven = Proven { source: input.table.name.clone(), source_version, finished_at };
+        promote(ports, &input.batch(), &input.table.label, &proven).await
     }
 }
 

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::StepError;
 use delivery::ports::{Clock, DeliveryStore, ShareReader};
-use delivery::prove::{Expected, Proving, prove, prove_probe};
-use events::steps::{ConnectorInput, Published};
+use delivery::prove::{Expected, ExpectedRun, Proving, prove, prove_probe};
+use events::steps::{ConnectorInput, Proof, Published};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
 use sharing::reader::HttpShareReader;
@@ -34,8 +34,8 @@ pub enum Input {
         /// The connector.
         probe: ConnectorInput,
     },
-    /// A delivery.
-    Delivery(Box<Published>),
+    /// Deliveries.
+    Deliveries(Box<Published>),
 }
 
 #[async_trait]
@@ -43,7 +43,7 @@ impl Task for ProveDelivery {
     const STEP: &'static str = "ProveDelivery";
     const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT"];
     type Input = Input;
-    type Output = ();
+    type Output = Proof;
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
@@ -59,24 +59,31 @@ impl Task for ProveDelivery {
     fn subject(input: &Input) -> Subject {
         match input {
             Input::Probe { probe } => Subject::Connector(probe.connector_id.clone()),
-            Input::Delivery(published) => Subject::Delivery(published.delivery()),
+            Input::Deliveries(published) => Subject::of_batch(&published.batch()),
         }
     }
 
-    async fn handle(&self, input: Input) -> Result<(), StepError> {
+    async fn handle(&self, input: Input) -> Result<Proof, StepError> {
         let published = match input {
-            Input::Probe { probe } => return prove_probe(&*self.reader, &probe.connector_id).await,
-            Input::Delivery(published) => published,
+            Input::Probe { probe } => {
+                return prove_probe(&*self.reader, &probe.connector_id).await.map(|()| Proof::default());
+            }
+            Input::Deliveries(published) => published,
         };
         let ports = Proving { deliveries: &*self.deliveries, reader: &*self.reader, clock: &*self.clock };
-        let delivery = published.delivery();
+        let runs = published.through().into_iter().map(|(run, table_version)| ExpectedRun {
+            run: run.run_id.clone(),
+            table_version,
+            rows: run.rows,
+        });
         let expected = Expected {
-            table: published.table.name,
-            table_version: published.table.table_version,
-            schema_digest: published.table.schema_digest,
-            rows: published.staged.rows,
+            table: published.table.name.clone(),
+            schema_digest: published.table.schema_digest.clone(),
+            runs: runs.collect(),
         };
-        prove(ports, &delivery, &expected).await
+        let failed = prove(ports, &published.batch(), &expected).await?;
+        lambda::log_failed_runs(&failed);
+        Ok(Proof { failed: failed.into_iter().map(|failed| failed.run.run).collect() })
     }
 }
 

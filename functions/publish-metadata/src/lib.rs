@@ -137,7 +137,7 @@ mod tests {
             bytes: 30,
             finished_at: instant(450),
         };
-        state.end(&key, &Ended::Shared(Box::new(delivered)), instant(500)).await.unwrap();
+        state.end(&[(key, Ended::Shared(Box::new(delivered)))], instant(500)).await.unwrap();
         for _ in 0..2 {
             function.handle(r#"{"connectorId":"acme"}"#).await.unwrap();
         }

@@ -1,11 +1,11 @@
-//! `PublishRun`: a staged run enters the version table of its schema, exactly once.
+//! `PublishRun`: staged runs enter the version table of their schema, each exactly once.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::{FailureCode, StepError};
-use delivery::ports::{Clock, ManifestStore, TableLog, TableStore};
+use delivery::ports::{Clock, DeliveryStore, ManifestStore, TableLog, TableStore};
 use delivery::prove::schema_digest;
 use delivery::publish::{Publishing, publish};
 use events::steps::{LoadedTable, PublishInput};
@@ -15,6 +15,7 @@ use tables::manifest::ObjectStoreManifests;
 
 /// The function.
 pub struct PublishRun {
+    deliveries: Arc<dyn DeliveryStore>,
     manifests: Arc<dyn ManifestStore>,
     tables: Arc<dyn TableStore>,
     log: Arc<dyn TableLog>,
@@ -39,26 +40,34 @@ impl Task for PublishRun {
         let bucket = Arc::new(
             environment.require_as("TABLES_BUCKET", "the name of a bucket", |name| aws::s3::bucket(name).ok())?,
         );
+        let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
         Ok(Self {
+            deliveries: store.clone(),
             manifests: Arc::new(ObjectStoreManifests::new(bucket.clone())),
-            tables: Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?)),
+            tables: store,
             log: Arc::new(ObjectStoreTableLog::new(bucket)),
             clock: Arc::new(SystemClock),
         })
     }
 
     fn subject(input: &PublishInput) -> Subject {
-        Subject::Delivery(input.delivery())
+        Subject::of_batch(&input.batch())
     }
 
     async fn handle(&self, input: PublishInput) -> Result<LoadedTable, StepError> {
-        let ports =
-            Publishing { manifests: &*self.manifests, tables: &*self.tables, log: &*self.log, clock: &*self.clock };
-        let published = publish(ports, &input.delivery(), &input.staged.fingerprint).await?;
+        let ports = Publishing {
+            deliveries: &*self.deliveries,
+            manifests: &*self.manifests,
+            tables: &*self.tables,
+            log: &*self.log,
+            clock: &*self.clock,
+        };
+        let published = publish(ports, &input.batch(), &input.fingerprint, input.staged.origin).await?;
+        lambda::log_failed_runs(&published.failed);
         let described = tables::schema::describe(&published.schema_string).map_err(|error| {
             StepError::caused(FailureCode::LoadTableCorrupt, "the schema text of the table cannot be read", error)
         })?;
-        Ok(LoadedTable::of(&published.table, published.table_version, schema_digest(&described.columns)))
+        Ok(LoadedTable::of(&published, schema_digest(&described.columns)))
     }
 }
 
@@ -98,6 +107,7 @@ mod tests {
         let manifests = ObjectStoreManifests::new(bucket.clone());
         manifests.put(&staged).await.unwrap();
         let function = PublishRun {
+            deliveries: state.clone(),
             manifests: Arc::new(manifests),
             tables: state,
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
@@ -113,7 +123,8 @@ mod tests {
             ["title string", "details struct<z:double,a:array<string>>", "run_id string", "run_finished_at timestamp"];
         let expected = json!({
             "name": "WF_W_1__V1", "schemaVersion": 1, "tableVersion": 0, "label": "W_1", "membership": "unshared",
-            "schemaDigest": schema_digest(&columns.map(str::to_owned)),
+            "schemaDigest": schema_digest(&columns.map(str::to_owned)), "backend": "open",
+            "connectorState": "ready", "connectorRevision": 0, "runs": [{"runId": "r-1", "tableVersion": 0}],
         });
         for _ in 0..2 {
             let output = function.handle(serde_json::from_value(input.clone()).unwrap()).await.unwrap();

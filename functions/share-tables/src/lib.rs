@@ -38,14 +38,14 @@ impl Task for ShareTables {
     }
 
     fn subject(input: &Published) -> Subject {
-        Subject::Delivery(input.delivery())
+        Subject::of_batch(&input.batch())
     }
 
     async fn handle(&self, input: Published) -> Result<(), StepError> {
         let ports = Sharing { deliveries: &*self.deliveries, tables: &*self.tables, backend: &*self.backend };
         let table = &input.table;
-        share(ports, &input.delivery(), &table.name, &input.staged.fingerprint, table.membership, self.clock.now())
-            .await
+        let (batch, now) = (input.batch(), self.clock.now());
+        share(ports, &batch, &table.name, &input.input.fingerprint, table.membership, now).await
     }
 }
 

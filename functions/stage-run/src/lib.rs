@@ -1,4 +1,4 @@
-//! `StageRun`: a run's output becomes validated Parquet under the staging prefix, once.
+//! `StageRun`: runs' outputs become validated Parquet under the staging prefix, each once.
 
 pub mod input;
 pub mod seekable;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::StepError;
 use delivery::ports::{Clock, DeliveryStore, ManifestStore, RunStager, RunStore};
-use delivery::stage::{Staging, stage};
+use delivery::stage::{After, Staging, ToStage, stage};
 use events::steps::{DeliverRunInput, Staged};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use object_store::ObjectStore;
@@ -73,7 +73,7 @@ impl Task for StageRun {
     }
 
     fn subject(input: &DeliverRunInput) -> Subject {
-        Subject::Run(input.run.clone())
+        Subject::of_runs(&input.run_keys())
     }
 
     async fn handle(&self, input: DeliverRunInput) -> Result<Staged, StepError> {
@@ -84,7 +84,13 @@ impl Task for StageRun {
             stager: &*self.stager,
             clock: &*self.clock,
         };
-        let staged = stage(ports, &input.run, &input.connectors).await?;
-        Ok(Staged::of(&staged))
+        let (runs, after) = match &input.staged {
+            Some(staged) => (&staged.waiting, After::Others(staged.fingerprint.as_ref())),
+            None => (&input.runs, After::Nothing),
+        };
+        let runs: Vec<_> = runs.iter().map(|run| input.run(run)).collect();
+        let outcome = stage(ports, ToStage { runs: &runs, connectors: &input.connectors, after }).await?;
+        lambda::log_failed_runs(&outcome.failed);
+        Ok(Staged::and(input.staged, input.origin, outcome))
     }
 }

@@ -15,6 +15,7 @@
 //! | `CONNECTOR#<id>` | `OUTBOX#<table>#<key>` | a row that waits for a batch of a metadata table |
 //! | `CONNECTOR#<id>` | `SEEN#<table>#<key>` | that such a row was put, kept for [`SEEN_DAYS`] days |
 //! | `CONNECTOR#<id>` | `BATCHED#<table>` | how far a metadata table's batches are |
+//! | `CONNECTOR#<id>` | `LIVE_FAILED` | why a ready connector's rollout waits |
 //! | `CONNECTOR#<id>` | `CATALOGUE` | how far the catalogue tables follow |
 //! | `CONNECTOR#<id>` | `ACTIVATION` | the newest activation's link, by its hash |
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
@@ -33,6 +34,7 @@ mod expression;
 mod item;
 mod metadata;
 mod outbox;
+mod rollouts;
 mod runs;
 mod shares;
 mod tables;
@@ -67,6 +69,9 @@ pub const BATCH_ATTEMPTS_MAX: u32 = 6;
 
 /// The most items of one request that reads several.
 const GET_ITEMS_MAX: usize = 100;
+
+/// The most writes of one transaction.
+const WRITES_MAX: usize = 100;
 
 /// The most items of one request that deletes several.
 const DELETE_ITEMS_MAX: usize = 25;
@@ -262,6 +267,36 @@ impl DynamoStore {
             }
         }
         Err(busy(operation))
+    }
+
+    /// Several updates in as few requests as can be: one whose condition does not hold keeps no other from being
+    /// written. What became of each, in order; one that was written together with others tells no attributes.
+    async fn update_each(&self, operation: &'static str, writes: Vec<Write>) -> Result<Vec<Written>, PortError> {
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for some in writes.chunks(WRITES_MAX) {
+            let mut of_some = vec![Written::Done(Item::default()); some.len()];
+            let mut rest: Vec<_> = some.iter().zip(&mut of_some).collect();
+            while rest.len() > 1 {
+                let together = rest.iter().map(|(write, _)| (*write).clone()).collect();
+                let Transacted::Refused(met) = self.transact(operation, together).await? else {
+                    rest.clear();
+                    break;
+                };
+                let mut left = Vec::new();
+                for ((write, outcome), met) in rest.into_iter().zip(met) {
+                    match met {
+                        Met::Condition(item) => *outcome = Written::Refused(item),
+                        Met::Nothing => left.push((write, outcome)),
+                    }
+                }
+                rest = left;
+            }
+            for (write, outcome) in rest {
+                *outcome = self.update(operation, write.clone()).await?;
+            }
+            outcomes.extend(of_some);
+        }
+        Ok(outcomes)
     }
 
     /// Several writes, all or none.

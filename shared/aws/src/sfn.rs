@@ -4,15 +4,16 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
-use delivery::ids::{ConnectorId, RunKey};
-use delivery::ports::{DeliveryStarter, PortError, PortErrorKind};
-use events::steps::DeliverRunInput;
+use delivery::ids::{ConnectorId, RunKey, rollout_execution_name};
+use delivery::ports::{DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
+use events::steps::{DeliverRunInput, RolloutInput};
 
 use crate::failure::port_error;
 
 const START: &str = "start the run's execution";
+const ROLL_OUT: &str = "start the rollout of a connector";
 
-/// Starts `DeliverRun`.
+/// Starts `DeliverRun`, or the rollout of history, whichever its state machine is.
 #[derive(Debug, Clone)]
 pub struct StepFunctionsStarter {
     client: Client,
@@ -30,24 +31,42 @@ impl StepFunctionsStarter {
 #[async_trait]
 impl DeliveryStarter for StepFunctionsStarter {
     async fn start(&self, run: &RunKey, connectors: &[ConnectorId]) -> Result<(), PortError> {
-        let input = DeliverRunInput { run: run.clone(), connectors: connectors.to_vec() };
-        let input =
-            serde_json::to_string(&input).map_err(|error| PortError::new(PortErrorKind::InvalidData, START, error))?;
+        self.begin(START, run.execution_name(), serde_json::to_string(&DeliverRunInput::live(run, connectors))).await
+    }
+}
+
+#[async_trait]
+impl RolloutStarter for StepFunctionsStarter {
+    async fn start(&self, connector: &ConnectorId, revision: u64) -> Result<(), PortError> {
+        let input = serde_json::to_string(&RolloutInput::of(connector));
+        self.begin(ROLL_OUT, rollout_execution_name(connector, revision), input).await
+    }
+}
+
+impl StepFunctionsStarter {
+    /// Starts an execution, unless there is one of that name.
+    async fn begin(
+        &self,
+        operation: &'static str,
+        name: String,
+        input: serde_json::Result<String>,
+    ) -> Result<(), PortError> {
+        let input = input.map_err(|error| PortError::new(PortErrorKind::InvalidData, operation, error))?;
         let started = self
             .client
             .start_execution()
             .state_machine_arn(&self.state_machine_arn)
-            .name(run.execution_name())
+            .name(name)
             .input(input)
             .send()
             .await;
         match started {
             Ok(_) => Ok(()),
-            // A copy of the message was first.
+            // Somebody was first: a copy of the message, or another delivery.
             Err(error) if error.as_service_error().is_some_and(StartExecutionError::is_execution_already_exists) => {
                 Ok(())
             }
-            Err(error) => Err(port_error(START, error)),
+            Err(error) => Err(port_error(operation, error)),
         }
     }
 }

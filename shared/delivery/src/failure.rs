@@ -166,6 +166,8 @@ codes! {
     FieldNamesClash = "FIELD_NAMES_CLASH", Schema, Rejected;
     /// The schema has more columns, or is nested deeper, than allowed.
     SchemaTooLarge = "SCHEMA_TOO_LARGE", Schema, Rejected;
+    /// A run of a batch has another public schema than the batch.
+    SchemaNotOfBatch = "SCHEMA_NOT_OF_BATCH", Schema, Rejected;
     /// A value does not fit its column's cast policy.
     ValueNotCastable = "VALUE_NOT_CASTABLE", Schema, Rejected;
     /// A public string holds a NUL, a lone surrogate or invalid UTF-8.
@@ -207,6 +209,10 @@ codes! {
     ConnectorNotFound = "CONNECTOR_NOT_FOUND", Share, Rejected;
     /// The connector is not ready to take data.
     ConnectorNotReady = "CONNECTOR_NOT_READY", Share, Rejected;
+    /// The connector is disabled, and takes no history.
+    ConnectorDisabled = "CONNECTOR_DISABLED", Share, Rejected;
+    /// The connector's recipient was revoked.
+    ConnectorRevoked = "CONNECTOR_REVOKED", Share, Rejected;
     /// The sharing backend did not answer.
     ShareUnavailable = "SHARE_UNAVAILABLE", Share, Transient;
     /// The sharing function ended without an answer, several times.

@@ -6,8 +6,9 @@ mod sharing;
 
 use async_trait::async_trait;
 
+use crate::batch::Batch;
 use crate::connector::{Connector, Scope};
-use crate::failure::StepError;
+use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
 use crate::lifecycle::{AuditEntry, Changed};
 use crate::run::Run;
@@ -118,30 +119,31 @@ pub trait DeliveryStore: Send + Sync {
     /// [`Step::Staging`] counts an attempt.
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError>;
 
-    /// Notes what a delivery ended with. The first `shared` of a delivery puts, in the same write, its row of
-    /// [`MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing.
-    async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError>;
+    /// Notes what each of these deliveries ended with. The first `shared` of a delivery puts, in the same write, its
+    /// row of [`MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing. A delivery
+    /// that failed keeps its first failure until a step begins again.
+    async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError>;
 
     /// The delivery's record.
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, PortError>;
 }
 
-/// Everything that a load needs to know, read in one request.
+/// Everything that a load needs to know, read at once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadView {
     /// The connector, if it exists.
     pub connector: Option<Connector>,
-    /// The delivery, if it is recorded.
-    pub delivery: Option<Delivery>,
-    /// The version table of the run's schema, if it was opened.
+    /// The deliveries that are recorded, in the order of the batch's runs.
+    pub deliveries: Vec<Option<Delivery>>,
+    /// The version table of the runs' schema, if it was opened.
     pub table: Option<VersionTable>,
 }
 
 /// Keeps what is known of tables, so that the hot path needs no snapshot.
 #[async_trait]
 pub trait TableStore: Send + Sync {
-    /// Reads connector, delivery and version table.
-    async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError>;
+    /// Reads connector, deliveries and version table.
+    async fn load_view(&self, batch: &Batch, fingerprint: &Fingerprint) -> Result<LoadView, PortError>;
 
     /// Opens the version table of a schema: a known fingerprint keeps its number, a new one gets the next, and two that
     /// open the same at once agree.
@@ -154,16 +156,15 @@ pub trait TableStore: Send + Sync {
     ) -> Result<VersionTable, PortError>;
 
     /// Notes the table version that a load aims at, before its commit, and enters [`Step::Loading`]. The first aim
-    /// of a delivery stays; returns the one that is kept.
-    async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError>;
+    /// of a delivery stays; returns those that are kept, in order.
+    async fn aim(&self, deliveries: &[DeliveryKey], table_version: u64, now: Timestamp) -> Result<Vec<u64>, PortError>;
 
-    /// Notes, in one write, that the delivery is loaded (entering [`Step::Publishing`]) and that the table's log
-    /// reaches at least this version.
+    /// Notes that deliveries are loaded as these table versions (entering [`Step::Publishing`]), and that the table's
+    /// log reaches at least the newest of them.
     async fn loaded(
         &self,
-        delivery: &DeliveryKey,
+        deliveries: &[(DeliveryKey, u64)],
         table: &VersionTable,
-        table_version: u64,
         now: Timestamp,
     ) -> Result<(), PortError>;
 
@@ -192,6 +193,15 @@ pub trait TableStore: Send + Sync {
 pub trait ManifestStore: Send + Sync {
     /// The manifest of a run that is staged whole, if there is one.
     async fn staged(&self, run: &RunKey) -> Result<Option<StagedRun>, PortError>;
+
+    /// The manifests of several runs, in order.
+    async fn staged_each(&self, runs: &[RunKey]) -> Vec<Result<Option<StagedRun>, PortError>> {
+        let mut each = Vec::with_capacity(runs.len());
+        for run in runs {
+            each.push(self.staged(run).await);
+        }
+        each
+    }
 }
 
 /// Stages runs.
@@ -336,6 +346,20 @@ pub trait TableLog: Send + Sync {
         name: &str,
     ) -> Result<(), PortError>;
 
+    /// Copies several staged files, each under its name; what became of each, in order.
+    async fn copy_staged_each(
+        &self,
+        files: &[(StagedFile, String)],
+        connector: &ConnectorId,
+        table: &TableName,
+    ) -> Vec<Result<(), PortError>> {
+        let mut each = Vec::with_capacity(files.len());
+        for (file, name) in files {
+            each.push(self.copy_staged(file, connector, table, name).await);
+        }
+        each
+    }
+
     /// Copies data files from one table's folder to another's inside the storage.
     async fn copy_between(
         &self,
@@ -344,6 +368,38 @@ pub trait TableLog: Send + Sync {
         to: &TableName,
         files: &[DataFile],
     ) -> Result<(), PortError>;
+}
+
+/// Starts the rollout of history to a connector.
+#[async_trait]
+pub trait RolloutStarter: Send + Sync {
+    /// Starts the rollout of a connector that was ready in this revision of its record; one that was started for the
+    /// same revision is left alone.
+    async fn start(&self, connector: &ConnectorId, revision: u64) -> Result<(), PortError>;
+}
+
+/// Why a connector's rollout waits: its newest live delivery failed, and none was proven yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveFailure {
+    /// The delivery.
+    pub delivery: DeliveryKey,
+    /// What it failed with.
+    pub code: FailureCode,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Keeps what the rollout of a connector waits for.
+#[async_trait]
+pub trait RolloutStore: Send + Sync {
+    /// Notes that a live delivery failed, if its connector is ready: in any other state nothing waits for it.
+    async fn note_live_failure(&self, failure: &LiveFailure) -> Result<(), PortError>;
+
+    /// The newest failure of a live delivery, unless one was proven since.
+    async fn live_failure(&self, connector: &ConnectorId) -> Result<Option<LiveFailure>, PortError>;
+
+    /// Forgets the failure: a live delivery was proven.
+    async fn forget_live_failure(&self, connector: &ConnectorId) -> Result<(), PortError>;
 }
 
 /// Keeps connectors.

@@ -9,8 +9,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::batch::Batch;
 use crate::failure::{FailureCode, StepError};
-use crate::ids::{ConnectorId, DeliveryKey};
+use crate::ids::ConnectorId;
 use crate::ports::{
     Clock, Commit, DataChange, DataFile, DeliveryStore, LoggedCommit, PortError, PortErrorKind, SharingBackend,
     TableLog, TableStore, WriteOutcome,
@@ -28,7 +29,7 @@ const SHIPPED_COMMITS_MAX: u64 = 64;
 /// What promoting needs of the world.
 #[derive(Clone, Copy)]
 pub struct Promoting<'a> {
-    /// Where the delivery's state is kept.
+    /// Where the deliveries' states are kept.
     pub deliveries: &'a dyn DeliveryStore,
     /// What is known of the tables.
     pub tables: &'a dyn TableStore,
@@ -53,28 +54,24 @@ pub struct Proven {
     pub source: TableName,
     /// The table version that was proven.
     pub source_version: u64,
-    /// When the run finished.
+    /// When the newest of the proven runs finished.
     pub finished_at: Timestamp,
 }
 
 /// Brings `__LATEST` up to a proven version of a version table: ships its commits, or switches to it in one commit
-/// if its run finished after every run mirrored so far. A late old run changes nothing.
+/// if its newest run finished after every run mirrored so far. A late old run changes nothing.
 ///
 /// # Errors
 ///
 /// Codes of phase `publish`.
 pub async fn promote(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    batch: &Batch,
     label: &WorkflowLabel,
     proven: &Proven,
 ) -> Result<(), StepError> {
-    let (connector, workflow) = (&delivery.connector, &delivery.run.workflow);
-    ports
-        .deliveries
-        .enter(std::slice::from_ref(delivery), Step::Promoting, ports.clock.now())
-        .await
-        .map_err(classify)?;
+    let (connector, workflow) = (&batch.connector, &batch.workflow);
+    ports.deliveries.enter(&batch.deliveries(), Step::Promoting, ports.clock.now()).await.map_err(classify)?;
     let table = TableName::latest(label);
     let known = ports.tables.latest(connector, workflow).await.map_err(classify)?;
     let mut membership = known.as_ref().map_or(Membership::Unshared, |latest| latest.shared);
@@ -84,7 +81,7 @@ pub async fn promote(
     };
     for _ in 0..PLANS_MAX {
         let next = position.as_ref().map_or(0, |position| position.table_version + 1);
-        if let Some(planned) = plan(ports, delivery, &table, position.as_ref(), proven).await? {
+        if let Some(planned) = plan(ports, connector, &table, position.as_ref(), proven).await? {
             ports.log.copy_between(connector, &proven.source, &table, &planned.commit.adds).await.map_err(classify)?;
             position =
                 Some(match ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)? {
@@ -149,24 +146,24 @@ struct Planned {
 
 async fn plan(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    connector: &ConnectorId,
     table: &TableName,
     position: Option<&Position>,
     proven: &Proven,
 ) -> Result<Option<Planned>, StepError> {
     match position {
         Some(position) if position.mirrored.source == proven.source => {
-            catch_up(ports, delivery, table, position, proven).await
+            catch_up(ports, connector, table, position, proven).await
         }
         Some(position) if position.mirrored.newest_finished_at >= proven.finished_at => Ok(None),
-        Some(_) | None => switch(ports, delivery, table, position, proven).await.map(Some),
+        Some(_) | None => switch(ports, connector, table, position, proven).await.map(Some),
     }
 }
 
 /// The next commit on the way to a version of the table that is mirrored already; `None` if it is reached.
 async fn catch_up(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    connector: &ConnectorId,
     table: &TableName,
     position: &Position,
     proven: &Proven,
@@ -179,25 +176,25 @@ async fn catch_up(
         return Ok(later.then(|| Planned::of(ports, Contents::default(), mirrored)));
     }
     if proven.source_version - mirrored.source_version <= SHIPPED_COMMITS_MAX
-        && let Some(planned) = ship(ports, delivery, mirrored, proven).await?
+        && let Some(planned) = ship(ports, connector, mirrored, proven).await?
     {
         return Ok(Some(planned));
     }
-    rebuild(ports, delivery, table, position, proven).await.map(Some)
+    rebuild(ports, connector, table, position, proven).await.map(Some)
 }
 
 /// Ships the source's commits since the mirrored one, as one commit: as many as mean the same to readers of changes,
 /// so that rows which a compaction moved are still seen to arrive. `None` if a commit was cleaned up.
 async fn ship(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    connector: &ConnectorId,
     mirrored: &Mirrored,
     proven: &Proven,
 ) -> Result<Option<Planned>, StepError> {
     let mut shipped: Option<Contents> = None;
     let mut after = mirrored.clone();
     for version in mirrored.source_version + 1..=proven.source_version {
-        let read = ports.log.read(&delivery.connector, &proven.source, version).await.map_err(classify)?;
+        let read = ports.log.read(connector, &proven.source, version).await.map_err(classify)?;
         let Some(commit) = read else { return Ok(None) };
         match &mut shipped {
             Some(contents) if contents.change != commit.change => break,
@@ -214,14 +211,13 @@ async fn ship(
 /// Brings the table to the source's files at once: what both have stays.
 async fn rebuild(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    connector: &ConnectorId,
     table: &TableName,
     position: &Position,
     proven: &Proven,
 ) -> Result<Planned, StepError> {
-    let source =
-        ports.log.contents(&delivery.connector, &proven.source, proven.source_version).await.map_err(classify)?;
-    let own = ports.log.contents(&delivery.connector, table, position.table_version).await.map_err(classify)?;
+    let source = ports.log.contents(connector, &proven.source, proven.source_version).await.map_err(classify)?;
+    let own = ports.log.contents(connector, table, position.table_version).await.map_err(classify)?;
     let names = |files: &[DataFile]| files.iter().map(|file| file.name.clone()).collect::<BTreeSet<_>>();
     let (in_source, in_own) = (names(&source.files), names(&own.files));
     let contents = Contents {
@@ -240,17 +236,14 @@ async fn rebuild(
 /// Replaces everything in place: the source's schema and files for the table's own, in one commit.
 async fn switch(
     ports: Promoting<'_>,
-    delivery: &DeliveryKey,
+    connector: &ConnectorId,
     table: &TableName,
     position: Option<&Position>,
     proven: &Proven,
 ) -> Result<Planned, StepError> {
-    let source =
-        ports.log.contents(&delivery.connector, &proven.source, proven.source_version).await.map_err(classify)?;
+    let source = ports.log.contents(connector, &proven.source, proven.source_version).await.map_err(classify)?;
     let removes = match position {
-        Some(position) => {
-            ports.log.contents(&delivery.connector, table, position.table_version).await.map_err(classify)?.files
-        }
+        Some(position) => ports.log.contents(connector, table, position.table_version).await.map_err(classify)?.files,
         None => Vec::new(),
     };
     let mirrored = Mirrored {

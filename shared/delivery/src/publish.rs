@@ -1,21 +1,25 @@
-//! Publishing a staged run: its files enter the version table in one commit, exactly once.
+//! Publishing staged runs: the files of a batch enter the version table in one commit, each run exactly once.
 //!
 //! No snapshot is opened. The state table says which version comes next, the conditional write of that version is
-//! the check, and the commit carries the run as a `txn` action. Before the first write the delivery records the
-//! version that it aims at; a later attempt reads the log from there, never from the newest state alone: an attempt
-//! may have ended after its commit, and a neighbour may have moved the state on since.
+//! the check, and the commit carries each run as a `txn` action. Before the first write every delivery records the
+//! version that it aims at; a later attempt reads the log from the smallest earlier aim, never from the newest state
+//! alone: an attempt may have ended after its commit, and a neighbour may have moved the state on since. Runs that the
+//! log holds leave the commit, so that batches and single deliveries of the same runs may overlap in any way.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::connector::Connector;
+use crate::batch::{Batch, FailedRun, Origin, Others, settle};
+use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
-use crate::ids::{DeliveryKey, RunKey};
+use crate::ids::RunId;
 use crate::ports::{
-    Clock, Commit, DataChange, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, TableLog, TableStore,
-    WriteOutcome,
+    Clock, Commit, DataChange, DataFile, DeliveryStore, LoggedCommit, ManifestStore, PortError, PortErrorKind,
+    TableLog, TableStore, WriteOutcome,
 };
 use crate::schema::Fingerprint;
 use crate::staged::StagedRun;
+use crate::state::Delivery;
 use crate::table::{VersionTable, data_file_name};
 use crate::timestamp::Timestamp;
 
@@ -25,7 +29,9 @@ const WRITES_MAX: u64 = 256;
 /// What publishing needs of the world.
 #[derive(Clone, Copy)]
 pub struct Publishing<'a> {
-    /// Where the manifest lies.
+    /// Where the deliveries' states are kept.
+    pub deliveries: &'a dyn DeliveryStore,
+    /// Where the manifests lie.
     pub manifests: &'a dyn ManifestStore,
     /// What is known of the tables.
     pub tables: &'a dyn TableStore,
@@ -41,60 +47,122 @@ impl fmt::Debug for Publishing<'_> {
     }
 }
 
-/// A run that is in its version table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The runs of a batch that are in their version table.
+#[derive(Debug)]
 pub struct Published {
+    /// The connector as it was when the runs were loaded.
+    pub connector: Connector,
     /// The table.
     pub table: VersionTable,
-    /// The table version that holds the run.
-    pub table_version: u64,
     /// The Delta schema text of the table.
     pub schema_string: String,
+    /// Each run with the table version that holds it, in the order of the batch.
+    pub runs: Vec<(RunId, u64)>,
+    /// Runs that failed; each one's delivery says why.
+    pub failed: Vec<FailedRun>,
 }
 
-/// Commits a staged run to the version table of its schema.
+/// Commits staged runs to the version table of their schema.
 ///
 /// # Errors
 ///
-/// Codes of the phases `load` and `share` (the connector), and, if more rows were rejected than the connector
-/// allows, the code of the first rejection.
+/// Codes of the phases `load` and `share` (the connector). If no run got through, also the code of the first row that
+/// was rejected of a run with more of them than the connector allows.
 pub async fn publish(
     ports: Publishing<'_>,
-    delivery: &DeliveryKey,
+    batch: &Batch,
     fingerprint: &Fingerprint,
+    origin: Origin,
 ) -> Result<Published, StepError> {
-    let view = ports.tables.load_view(delivery, fingerprint).await.map_err(classify)?;
+    let view = ports.tables.load_view(batch, fingerprint).await.map_err(classify)?;
     let connector = view.connector.ok_or_else(|| {
         StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist; set it up first")
     })?;
-    if !connector.state.takes_data() {
-        return Err(StepError::new(
-            FailureCode::ConnectorNotReady,
-            "the connector is not ready to take data; finish its set-up first",
-        ));
+    check_state(&connector, origin)?;
+    let (mut good, mut failed) = (Vec::new(), Vec::new());
+    let manifests = ports.manifests.staged_each(&batch.run_keys()).await;
+    for ((run, manifest), known) in batch.runs.iter().zip(manifests).zip(view.deliveries) {
+        match usable(manifest, fingerprint, &connector) {
+            Ok(staged) => good.push(ToLoad { run: run.clone(), staged, known }),
+            Err(error) => failed.push(FailedRun::new(batch.run(run), error)),
+        }
     }
-    let staged = ports.manifests.staged(&delivery.run).await.map_err(classify)?.ok_or_else(|| {
-        StepError::new(FailureCode::LoadStagingExpired, "the run's staged files have expired; start DeliverRun again")
-    })?;
-    check_rejected(&staged, &connector)?;
-    let table = match view.table {
-        Some(table) => table,
-        None => ports
+    let table = match (view.table, good.first()) {
+        (Some(table), _) => table,
+        (None, Some(first)) => ports
             .tables
-            .open_schema_version(&delivery.connector, &delivery.run.workflow, &staged.schema, ports.clock.now())
+            .open_schema_version(&batch.connector, &batch.workflow, &first.staged.schema, ports.clock.now())
             .await
             .map_err(classify)?,
+        (None, None) => return Err(all_failed(ports, batch, failed).await),
     };
-    let schema_string = ports.log.schema_string(&staged.schema);
-    let loaded = view.delivery.as_ref().and_then(|delivery| delivery.loaded_table_version);
-    let table_version = match loaded {
-        Some(table_version) => table_version,
-        None => {
-            let earlier = view.delivery.and_then(|delivery| delivery.aimed_table_version);
-            load(ports, delivery, &table, &staged, &schema_string, earlier).await?
+    let schema_string = good.first().map(|run| ports.log.schema_string(&run.staged.schema)).unwrap_or_default();
+    let mut loaded = BTreeMap::new();
+    let mut new = Vec::new();
+    for run in good {
+        match run.known.as_ref().and_then(|delivery| delivery.loaded_table_version) {
+            Some(table_version) => drop(loaded.insert(run.run, table_version)),
+            None => new.push(run),
         }
+    }
+    if !new.is_empty() {
+        load(Load { ports, batch, table: &table, schema_string: &schema_string }, new, &mut loaded, &mut failed)
+            .await?;
+    }
+    let runs: Vec<_> = batch.runs.iter().filter_map(|run| Some((run.clone(), *loaded.get(run)?))).collect();
+    let others = if runs.is_empty() { Others::AllFailed } else { Others::GoOn };
+    let connectors = std::slice::from_ref(&batch.connector);
+    let failed = settle(ports.deliveries, connectors, failed, others, ports.clock.now(), classify).await?;
+    Ok(Published { connector, table, schema_string, runs, failed })
+}
+
+/// The failure of a step whose every run failed.
+async fn all_failed(ports: Publishing<'_>, batch: &Batch, failed: Vec<FailedRun>) -> StepError {
+    let connectors = std::slice::from_ref(&batch.connector);
+    let settled = settle(ports.deliveries, connectors, failed, Others::AllFailed, ports.clock.now(), classify).await;
+    settled.err().unwrap_or_else(|| {
+        StepError::new(FailureCode::LoadStagingExpired, "the batch has no staged run; start DeliverRun again")
+    })
+}
+
+/// Whether the connector takes what is to be loaded. A live delivery that had begun may end while the connector is
+/// disabled: who takes a new run is decided when the run is accepted.
+fn check_state(connector: &Connector, origin: Origin) -> Result<(), StepError> {
+    let (code, message) = match (connector.state, origin) {
+        (ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active, _)
+        | (ConnectorState::Disabled, Origin::Live) => return Ok(()),
+        (ConnectorState::Provisioning, _) => {
+            (FailureCode::ConnectorNotReady, "the connector is not ready to take data; finish its set-up first")
+        }
+        (ConnectorState::Disabled, Origin::Backfill) => (
+            FailureCode::ConnectorDisabled,
+            "the connector is disabled and takes no history; enable it, then start the backfill again",
+        ),
+        (ConnectorState::Revoked, _) => (
+            FailureCode::ConnectorRevoked,
+            "the connector's recipient was revoked; set the connector up anew, or leave the run undelivered",
+        ),
     };
-    Ok(Published { table, table_version, schema_string })
+    Err(StepError::new(code, message))
+}
+
+/// A run's manifest, if the run can be loaded.
+fn usable(
+    manifest: Result<Option<StagedRun>, PortError>,
+    fingerprint: &Fingerprint,
+    connector: &Connector,
+) -> Result<StagedRun, StepError> {
+    let staged = manifest.map_err(classify)?.ok_or_else(|| {
+        StepError::new(FailureCode::LoadStagingExpired, "the run's staged files have expired; start DeliverRun again")
+    })?;
+    if staged.schema.fingerprint() != *fingerprint {
+        return Err(StepError::new(
+            FailureCode::SchemaNotOfBatch,
+            "the run was staged again with another public schema; start DeliverRun again",
+        ));
+    }
+    check_rejected(&staged, connector)?;
+    Ok(staged)
 }
 
 fn check_rejected(staged: &StagedRun, connector: &Connector) -> Result<(), StepError> {
@@ -122,125 +190,192 @@ fn check_rejected(staged: &StagedRun, connector: &Connector) -> Result<(), StepE
 }
 
 /// The `txn` application id of a run in a table's log.
-fn application_id(run: &RunKey) -> String {
-    format!("run/{}", run.run)
+fn application_id(run: &RunId) -> String {
+    format!("run/{run}")
 }
 
+/// A run on its way into the table.
+struct ToLoad {
+    run: RunId,
+    staged: StagedRun,
+    /// Its record when the step began.
+    known: Option<Delivery>,
+}
+
+/// One load: where to, and the ports.
+#[derive(Clone, Copy)]
+struct Load<'a> {
+    ports: Publishing<'a>,
+    batch: &'a Batch,
+    table: &'a VersionTable,
+    schema_string: &'a str,
+}
+
+/// Loads runs that are not known to be loaded, in one commit of those that the log does not hold.
 async fn load(
-    ports: Publishing<'_>,
-    delivery: &DeliveryKey,
-    table: &VersionTable,
-    staged: &StagedRun,
-    schema_string: &str,
-    earlier_aim: Option<u64>,
-) -> Result<u64, StepError> {
+    load: Load<'_>,
+    new: Vec<ToLoad>,
+    loaded: &mut BTreeMap<RunId, u64>,
+    failed: &mut Vec<FailedRun>,
+) -> Result<(), StepError> {
+    let Load { ports, batch, table, .. } = load;
     let known_next = table.table_version.map_or(0, |version| version + 1);
-    let aimed =
-        ports.tables.aim(delivery, earlier_aim.unwrap_or(known_next), ports.clock.now()).await.map_err(classify)?;
-    let found = if earlier_aim.is_some() || aimed != known_next || known_next == 0 {
-        // An earlier attempt may have committed, or the state may have forgotten the table: the log knows.
-        look(ports, delivery, table, aimed, known_next).await?
+    let aimed_before: Vec<_> =
+        new.iter().map(|run| run.known.as_ref().and_then(|known| known.aimed_table_version)).collect();
+    let deliveries: Vec<_> = new.iter().map(|run| batch.delivery(&run.run)).collect();
+    let aims = ports.tables.aim(&deliveries, known_next, ports.clock.now()).await.map_err(classify)?;
+    let first_attempts = aimed_before.iter().all(Option::is_none) && aims.iter().all(|aim| *aim == known_next);
+    let mut found = BTreeMap::new();
+    let next = if first_attempts && known_next > 0 {
+        known_next
     } else {
-        Found::Nothing { next: aimed }
+        // An earlier attempt may have committed, or the state may have forgotten the table: the log knows.
+        let from = aims.iter().copied().min().unwrap_or(known_next);
+        let reached = aims.iter().copied().max().unwrap_or(known_next).max(known_next);
+        look(load, &new, from, reached, &mut found).await?
     };
-    let table_version = match found {
-        Found::Commit { table_version } => table_version,
-        Found::Nothing { next } => commit(ports, delivery, table, staged, schema_string, next).await?,
-    };
-    ports.tables.loaded(delivery, table, table_version, ports.clock.now()).await.map_err(classify)?;
-    Ok(table_version)
+    let rest: Vec<_> = new.into_iter().filter(|run| !found.contains_key(&run.run)).collect();
+    if !rest.is_empty() {
+        commit(load, rest, next, &mut found, failed).await?;
+    }
+    let noted: Vec<_> = found.iter().map(|(run, table_version)| (batch.delivery(run), *table_version)).collect();
+    if !noted.is_empty() {
+        ports.tables.loaded(&noted, table, ports.clock.now()).await.map_err(classify)?;
+    }
+    loaded.extend(found);
+    Ok(())
 }
 
-/// Whether the log holds the run already.
-enum Found {
-    Commit { table_version: u64 },
-    Nothing { next: u64 },
-}
-
-/// Looks for the run in every version since the aimed one.
+/// Looks for the runs in every version from one on; returns the next version of the log, which reaches as far as is
+/// known.
 async fn look(
-    ports: Publishing<'_>,
-    delivery: &DeliveryKey,
-    table: &VersionTable,
-    aimed: u64,
-    known_next: u64,
-) -> Result<Found, StepError> {
-    let newest = ports.log.newest_version(&delivery.connector, &table.name).await.map_err(classify)?;
+    load: Load<'_>,
+    runs: &[ToLoad],
+    from: u64,
+    reached: u64,
+    found: &mut BTreeMap<RunId, u64>,
+) -> Result<u64, StepError> {
+    let Load { ports, batch, table, .. } = load;
+    let newest = ports.log.newest_version(&batch.connector, &table.name).await.map_err(classify)?;
     let next = newest.map_or(0, |newest| newest + 1);
-    if next < aimed.max(known_next) {
+    if next < reached {
         return Err(StepError::new(
             FailureCode::LoadTableCorrupt,
             "a commit that the state table knows is not in the table's log; compare the log with the state table",
         ));
     }
-    let application_id = application_id(&delivery.run);
-    for table_version in aimed..next {
-        let Some(commit) = read(ports, delivery, table, table_version).await? else {
-            // Cleaned up since: what is left of these commits is in a checkpoint.
-            let held = ports.log.transaction(&delivery.connector, &table.name, &application_id).await;
-            let held = held.map_err(classify)?.is_some();
-            return Ok(if held { Found::Commit { table_version: next - 1 } } else { Found::Nothing { next } });
-        };
-        if commit.holds(&application_id) {
-            return Ok(Found::Commit { table_version });
+    for table_version in from..next {
+        if found.len() == runs.len() {
+            break;
         }
+        let Some(commit) = read(load, table_version).await? else {
+            // Cleaned up since: what is left of these commits is in a checkpoint.
+            for run in runs.iter().filter(|run| !found.contains_key(&run.run)).collect::<Vec<_>>() {
+                let id = application_id(&run.run);
+                let held = ports.log.transaction(&batch.connector, &table.name, &id).await.map_err(classify)?;
+                if held.is_some() {
+                    found.insert(run.run.clone(), next - 1);
+                }
+            }
+            break;
+        };
+        note_held(&commit, runs, table_version, found);
     }
-    Ok(Found::Nothing { next })
+    Ok(next)
 }
 
-async fn commit(
-    ports: Publishing<'_>,
-    delivery: &DeliveryKey,
-    table: &VersionTable,
-    staged: &StagedRun,
-    schema_string: &str,
-    first: u64,
-) -> Result<u64, StepError> {
-    let mut adds = Vec::with_capacity(staged.files.len());
-    for (index, file) in staged.files.iter().enumerate() {
-        let name = data_file_name(&delivery.run.run, index);
-        ports.log.copy_staged(file, &delivery.connector, &table.name, &name).await.map_err(classify)?;
-        adds.push(DataFile { name, size_bytes: file.size_bytes, statistics: file.statistics.clone() });
+/// Notes the runs that a commit holds.
+fn note_held(commit: &LoggedCommit, runs: &[ToLoad], table_version: u64, found: &mut BTreeMap<RunId, u64>) {
+    for run in runs.iter().filter(|run| commit.holds(&application_id(&run.run))) {
+        found.entry(run.run.clone()).or_insert(table_version);
     }
-    let application_id = application_id(&delivery.run);
-    let mut commit = Commit {
-        schema_string: None,
-        removes: Vec::new(),
-        adds,
-        transactions: vec![(application_id.clone(), staged.finished_at.millis())],
-        timestamp: ports.clock.now(),
-        operation: "WRITE",
-        change: DataChange::Rows,
-    };
+}
+
+/// Copies the runs' files and commits them together, as the first version that is free. Runs that somebody else
+/// commits meanwhile are left out.
+async fn commit(
+    load: Load<'_>,
+    runs: Vec<ToLoad>,
+    first: u64,
+    found: &mut BTreeMap<RunId, u64>,
+    failed: &mut Vec<FailedRun>,
+) -> Result<(), StepError> {
+    let Load { ports, batch, table, schema_string } = load;
+    let mut runs = copy(load, runs, failed).await;
     for next in first..first + WRITES_MAX {
-        commit.schema_string = (next == 0).then(|| schema_string.to_owned());
-        match ports.log.write(&delivery.connector, &table.name, next, &commit).await.map_err(classify)? {
-            WriteOutcome::Written => return Ok(next),
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let commit = commit_of(&runs, (next == 0).then(|| schema_string.to_owned()), ports.clock.now());
+        match ports.log.write(&batch.connector, &table.name, next, &commit).await.map_err(classify)? {
+            WriteOutcome::Written => {
+                found.extend(runs.into_iter().map(|run| (run.run, next)));
+                return Ok(());
+            }
             WriteOutcome::Taken => {}
         }
-        let taken = read(ports, delivery, table, next).await?.ok_or_else(|| {
+        let taken = read(load, next).await?.ok_or_else(|| {
             StepError::new(FailureCode::LoadConflict, "a version of the table's log is taken but cannot be read yet")
         })?;
-        if taken.holds(&application_id) {
-            return Ok(next);
-        }
-        if taken.schema_string.is_some_and(|other| other != schema_string) {
+        note_held(&taken, &runs, next, found);
+        runs.retain(|run| !found.contains_key(&run.run));
+        if !runs.is_empty() && taken.schema_string.is_some_and(|other| other != schema_string) {
             return Err(StepError::new(
                 FailureCode::LoadTableCorrupt,
                 "the table in storage has another schema than the state table says; compare its log with the state table",
             ));
         }
     }
+    if runs.is_empty() {
+        return Ok(());
+    }
     Err(StepError::new(FailureCode::LoadConflict, "other runs were first too many times; the load begins again"))
 }
 
-async fn read(
-    ports: Publishing<'_>,
-    delivery: &DeliveryKey,
-    table: &VersionTable,
-    table_version: u64,
-) -> Result<Option<LoggedCommit>, StepError> {
-    ports.log.read(&delivery.connector, &table.name, table_version).await.map_err(classify)
+/// Copies the runs' files into the table's folder, and returns the runs whose files are all there.
+async fn copy(load: Load<'_>, runs: Vec<ToLoad>, failed: &mut Vec<FailedRun>) -> Vec<ToLoad> {
+    let Load { ports, batch, table, .. } = load;
+    let named = |run: &ToLoad| {
+        let names = run.staged.files.iter().enumerate().map(|(index, _)| data_file_name(&run.run, index));
+        run.staged.files.iter().cloned().zip(names).collect::<Vec<_>>()
+    };
+    let files: Vec<_> = runs.iter().flat_map(named).collect();
+    let mut copied = ports.log.copy_staged_each(&files, &batch.connector, &table.name).await.into_iter();
+    let mut there = Vec::with_capacity(runs.len());
+    for run in runs {
+        let of_run: Vec<_> = copied.by_ref().take(run.staged.files.len()).collect();
+        match of_run.into_iter().collect::<Result<Vec<()>, _>>() {
+            Ok(_) => there.push(run),
+            Err(error) => failed.push(FailedRun::new(batch.run(&run.run), classify(error))),
+        }
+    }
+    there
+}
+
+/// The commit of some runs.
+fn commit_of(runs: &[ToLoad], schema_string: Option<String>, timestamp: Timestamp) -> Commit {
+    let file = |run: &ToLoad, index: usize| {
+        let staged = run.staged.files.get(index)?;
+        let name = data_file_name(&run.run, index);
+        Some(DataFile { name, size_bytes: staged.size_bytes, statistics: staged.statistics.clone() })
+    };
+    Commit {
+        schema_string,
+        removes: Vec::new(),
+        adds: runs
+            .iter()
+            .flat_map(|run| (0..run.staged.files.len()).filter_map(move |index| file(run, index)))
+            .collect(),
+        transactions: runs.iter().map(|run| (application_id(&run.run), run.staged.finished_at.millis())).collect(),
+        timestamp,
+        operation: "WRITE",
+        change: DataChange::Rows,
+    }
+}
+
+async fn read(load: Load<'_>, table_version: u64) -> Result<Option<LoggedCommit>, StepError> {
+    let Load { ports, batch, table, .. } = load;
+    ports.log.read(&batch.connector, &table.name, table_version).await.map_err(classify)
 }
 
 impl LoggedCommit {

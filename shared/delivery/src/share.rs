@@ -1,7 +1,7 @@
 //! Sharing a table: it is in the connector's share, and that was checked.
 
+use crate::batch::Batch;
 use crate::failure::{FailureCode, StepError};
-use crate::ids::DeliveryKey;
 use crate::ports::{DeliveryStore, PortError, PortErrorKind, SharingBackend, TableStore};
 use crate::schema::Fingerprint;
 use crate::state::Step;
@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 /// What sharing needs of the world.
 #[derive(Clone, Copy)]
 pub struct Sharing<'a> {
-    /// Where the delivery's state is kept.
+    /// Where the deliveries' states are kept.
     pub deliveries: &'a dyn DeliveryStore,
     /// What is known of the tables.
     pub tables: &'a dyn TableStore,
@@ -25,25 +25,25 @@ impl std::fmt::Debug for Sharing<'_> {
     }
 }
 
-/// Puts a version table into the connector's share; nothing to do if it is known to be there.
+/// Puts the version table of a batch into the connector's share; nothing to do if it is known to be there.
 ///
 /// # Errors
 ///
 /// Codes of phase `share`.
 pub async fn share(
     ports: Sharing<'_>,
-    delivery: &DeliveryKey,
+    batch: &Batch,
     table: &TableName,
     fingerprint: &Fingerprint,
     known: Membership,
     now: Timestamp,
 ) -> Result<(), StepError> {
-    ports.deliveries.enter(std::slice::from_ref(delivery), Step::Sharing, now).await.map_err(classify)?;
+    ports.deliveries.enter(&batch.deliveries(), Step::Sharing, now).await.map_err(classify)?;
     if known == Membership::Shared {
         return Ok(());
     }
-    ports.backend.add_table(&delivery.connector, table).await.map_err(classify)?;
-    ports.tables.version_table_shared(&delivery.connector, &delivery.run.workflow, fingerprint).await.map_err(classify)
+    ports.backend.add_table(&batch.connector, table).await.map_err(classify)?;
+    ports.tables.version_table_shared(&batch.connector, &batch.workflow, fingerprint).await.map_err(classify)
 }
 
 fn classify(error: PortError) -> StepError {

@@ -1,11 +1,12 @@
-//! Staging a run: once, whatever the number of connectors.
+//! Staging runs: each once, whatever the number of connectors.
 
+use crate::batch::{FailedRun, Others, may_pass, settle};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey};
 use crate::ports::{Clock, DeliveryStore, ManifestStore, PortError, PortErrorKind, RunStager, RunStore};
 use crate::run::OutputFormat;
-use crate::schema::PublicSchema;
-use crate::staged::StagedRun;
+use crate::schema::{Fingerprint, PublicSchema};
+use crate::staged::{StagedRun, StagedSummary};
 use crate::state::Step;
 
 /// What staging needs of the world.
@@ -29,18 +30,116 @@ impl std::fmt::Debug for Staging<'_> {
     }
 }
 
-/// Stages a recorded run for its connectors, or returns the manifest of an earlier attempt that finished.
+/// What one invocation is asked to stage.
+#[derive(Debug, Clone, Copy)]
+pub struct ToStage<'a> {
+    /// Runs of one workflow that are not staged yet, each once.
+    pub runs: &'a [RunKey],
+    /// The connectors that they go to.
+    pub connectors: &'a [ConnectorId],
+    /// Whether earlier invocations staged runs of the batch.
+    pub after: After<'a>,
+}
+
+/// What came before an invocation.
+#[derive(Debug, Clone, Copy)]
+pub enum After<'a> {
+    /// Nothing: it is the batch's first.
+    Nothing,
+    /// Invocations that ran out of time; the schema of the runs that they staged, if they staged one.
+    Others(Option<&'a Fingerprint>),
+}
+
+/// What an invocation came to.
+#[derive(Debug)]
+pub struct StagedRuns {
+    /// Runs that are staged whole, all with one schema.
+    pub staged: Vec<StagedSummary>,
+    /// Runs that failed; each one's deliveries say why.
+    pub failed: Vec<FailedRun>,
+    /// Runs that the next invocation begins with: fewer every time.
+    pub waiting: Vec<RunKey>,
+}
+
+/// How long an invocation may have been at work when it begins another run, in seconds. What is left of the
+/// function's time is for that run; the next invocation has all of it.
+pub const BEGIN_SECONDS_MAX: i64 = 300;
+
+/// Stages recorded runs for their connectors, one after the other. A run that an earlier attempt staged whole costs
+/// one look at its manifest. The first run that is staged gives the batch its schema.
 ///
 /// # Errors
 ///
-/// Codes of the phases `staging` and `schema`.
-pub async fn stage(ports: Staging<'_>, run: &RunKey, connectors: &[ConnectorId]) -> Result<StagedRun, StepError> {
-    let deliveries: Vec<_> =
-        connectors.iter().map(|connector| DeliveryKey { connector: connector.clone(), run: run.clone() }).collect();
-    ports.deliveries.enter(&deliveries, Step::Staging, ports.clock.now()).await.map_err(classify)?;
-    if let Some(staged) = ports.manifests.staged(run).await.map_err(classify)? {
-        return Ok(staged);
+/// Codes of the phases `staging` and `schema`, if no run of the batch is staged.
+pub async fn stage(ports: Staging<'_>, wanted: ToStage<'_>) -> Result<StagedRuns, StepError> {
+    let begun_at = ports.clock.now();
+    let in_time = || ports.clock.now().seconds() - begun_at.seconds() < BEGIN_SECONDS_MAX;
+    let mut fingerprint = match wanted.after {
+        After::Others(fingerprint) => fingerprint.cloned(),
+        After::Nothing => {
+            let to =
+                |run: &RunKey, connector: &ConnectorId| DeliveryKey { connector: connector.clone(), run: run.clone() };
+            let deliveries: Vec<_> = wanted
+                .runs
+                .iter()
+                .flat_map(|run| wanted.connectors.iter().map(move |connector| to(run, connector)))
+                .collect();
+            ports.deliveries.enter(&deliveries, Step::Staging, begun_at).await.map_err(classify)?;
+            None
+        }
+    };
+    let mut outcome = StagedRuns { staged: Vec::new(), failed: Vec::new(), waiting: Vec::new() };
+    let mut again = Vec::new();
+    for (index, run) in wanted.runs.iter().enumerate() {
+        if index > 0 && !in_time() {
+            outcome.waiting.extend(wanted.runs.iter().skip(index).cloned());
+            break;
+        }
+        match stage_one(ports, run, &mut fingerprint).await {
+            Ok(staged) => outcome.staged.push(staged),
+            Err(error) if may_pass(error.code) => again.push(FailedRun::new(run.clone(), error)),
+            Err(error) => outcome.failed.push(FailedRun::new(run.clone(), error)),
+        }
     }
+    let before = matches!(wanted.after, After::Others(Some(_)));
+    let goes_on = |outcome: &StagedRuns| before || !outcome.staged.is_empty() || !outcome.waiting.is_empty();
+    // What the state machine would try again for a run alone is tried again here, because the others go on.
+    for failed in again {
+        if !goes_on(&outcome) || !in_time() {
+            outcome.failed.push(failed);
+            continue;
+        }
+        match stage_one(ports, &failed.run, &mut fingerprint).await {
+            Ok(staged) => outcome.staged.push(staged),
+            Err(error) => outcome.failed.push(FailedRun::new(failed.run, error)),
+        }
+    }
+    let others = if goes_on(&outcome) { Others::GoOn } else { Others::AllFailed };
+    let failed = std::mem::take(&mut outcome.failed);
+    outcome.failed = settle(ports.deliveries, wanted.connectors, failed, others, ports.clock.now(), classify).await?;
+    Ok(outcome)
+}
+
+async fn stage_one(
+    ports: Staging<'_>,
+    run: &RunKey,
+    fingerprint: &mut Option<Fingerprint>,
+) -> Result<StagedSummary, StepError> {
+    let staged = match ports.manifests.staged(run).await.map_err(classify)? {
+        Some(staged) => staged.summary(),
+        None => stage_new(ports, run).await?.summary(),
+    };
+    let of_batch = fingerprint.get_or_insert_with(|| staged.fingerprint.clone());
+    if staged.fingerprint != *of_batch {
+        return Err(StepError::new(
+            FailureCode::SchemaNotOfBatch,
+            "the run has another public schema than its batch; deliver it with runs of its own schema, or alone",
+        ));
+    }
+    Ok(staged)
+}
+
+async fn stage_new(ports: Staging<'_>, run: &RunKey) -> Result<StagedRun, StepError> {
     let recorded = ports.runs.recorded_run(run).await.map_err(classify)?.ok_or_else(|| {
         StepError::new(FailureCode::RunNotRecorded, "the run is not in the state table; send its message again")
     })?;

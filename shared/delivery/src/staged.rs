@@ -1,8 +1,8 @@
 //! What staging leaves behind: the manifest of a run's staged files.
 
 use crate::failure::FailureCode;
-use crate::ids::RunKey;
-use crate::schema::PublicSchema;
+use crate::ids::{RunId, RunKey};
+use crate::schema::{Fingerprint, PublicSchema};
 use crate::timestamp::Timestamp;
 
 /// The manifest of a staged run. It exists only when the run is staged whole: it is written last.
@@ -25,11 +25,44 @@ pub struct StagedRun {
 }
 
 impl StagedRun {
+    /// The run in short.
+    #[must_use]
+    pub fn summary(&self) -> StagedSummary {
+        StagedSummary {
+            run: self.run.run.clone(),
+            workflow_name: self.workflow_name.clone(),
+            fingerprint: self.schema.fingerprint(),
+            rows: self.rows,
+            rejected_rows: self.rejected.rows,
+            bytes: self.bytes(),
+            finished_at: self.finished_at,
+        }
+    }
+
     /// Bytes of all files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.size_bytes).sum()
     }
+}
+
+/// A staged run in short: what the later steps need of it beside its manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedSummary {
+    /// The run.
+    pub run: RunId,
+    /// The workflow's name as of the run.
+    pub workflow_name: String,
+    /// The fingerprint of the public schema.
+    pub fingerprint: Fingerprint,
+    /// Rows in the staged files.
+    pub rows: u64,
+    /// Rows that were not staged.
+    pub rejected_rows: u64,
+    /// Bytes of the staged files.
+    pub bytes: u64,
+    /// When the run finished.
+    pub finished_at: Timestamp,
 }
 
 /// One staged Parquet file. Nobody behind staging opens it: size, rows and statistics go on from here.

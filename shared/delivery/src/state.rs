@@ -1,6 +1,6 @@
 //! The life of a delivery, as the operator sees it.
 
-use crate::failure::{FailureCode, Phase};
+use crate::failure::{FailureCode, Phase, StepError};
 use crate::ids::DeliveryKey;
 use crate::metadata::DeliveredRun;
 
@@ -133,7 +133,16 @@ pub struct Failure {
     pub message: String,
 }
 
+/// The longest failure text that is kept, in characters.
+pub const FAILURE_CHARS_MAX: usize = 1_000;
+
 impl Failure {
+    /// What is kept of a step's failure.
+    #[must_use]
+    pub fn of(error: &StepError) -> Self {
+        Self { code: error.code, message: error.message.chars().take(FAILURE_CHARS_MAX).collect() }
+    }
+
     /// The phase that the failure is reported as.
     #[must_use]
     pub fn phase(&self) -> Phase {

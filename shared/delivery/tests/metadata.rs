@@ -7,12 +7,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
 
+use delivery::batch::Batch;
 use delivery::connector::Connector;
 use delivery::failure::{RetryClass, StepError};
 use delivery::ids::ConnectorId;
 use delivery::metadata::{Cell, DeliveredRun, MetadataTable, Row};
 use delivery::metadata_writer::{BATCHES_MAX, Drained, Writing, drain};
-use delivery::outcome::record_shared;
+use delivery::outcome::{Recording, record_shared};
 use delivery::ports::{Clock, Outbox, PortErrorKind, SharingBackend, TableLog, TableStore};
 use delivery::table::VersionTable;
 use delivery::timestamp::Timestamp;
@@ -77,7 +78,15 @@ impl World {
 
     fn record(&self, run: &str, delivered: DeliveredRun) -> Result<(), StepError> {
         let key = delivery_key(&acme(), &run_key("t", "w", run));
-        ready(record_shared(&self.state, &self.state, &Noon, &key, delivered))
+        let ports = Recording {
+            deliveries: &self.state,
+            waker: &self.state,
+            rollouts: &self.state,
+            starter: &self.state,
+            clock: &Noon,
+        };
+        let runs = vec![(key.run.run.clone(), delivered)];
+        ready(record_shared(ports, &Batch::of(&key), runs))
     }
 
     fn happen(&self, events: &[&str]) {

@@ -2,27 +2,29 @@
 
 #![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use delivery::accept::{Accepted, accept};
+use delivery::batch::{Batch, FailedRun, Origin};
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::{FailureCode, StepError};
 use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::metadata::{DeliveredRun, MetadataTable};
-use delivery::outcome::{record_failed, record_shared};
+use delivery::outcome::{Recording, record_failed, record_shared};
 use delivery::ports::{
     Clock, Commit, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager, RunStore,
     SharingBackend, TableContents, TableLog, WriteOutcome,
 };
 use delivery::promote::{Promoting, Proven, promote};
-use delivery::prove::{Expected, Proving, prove, schema_digest};
+use delivery::prove::{Expected, ExpectedRun, Proving, prove, schema_digest};
 use delivery::publish::{Published, Publishing, publish};
 use delivery::run::{Announcement, Run};
-use delivery::schema::{Field, PublicSchema};
+use delivery::schema::{Field, Fingerprint, PublicSchema};
 use delivery::share::{Sharing, share};
-use delivery::stage::{Staging, stage};
-use delivery::staged::{RejectedRows, Rejection, StagedFile};
+use delivery::stage::{After, Staging, ToStage, stage};
+use delivery::staged::{RejectedRows, Rejection, StagedFile, StagedSummary};
 use delivery::state::{DeliveryState, Failure, Step};
 use delivery::table::{TableName, WorkflowLabel};
 use delivery::timestamp::Timestamp;
@@ -33,6 +35,8 @@ use testkit::faults::Strikes;
 use testkit::lake::{InMemoryLake, InMemoryShareReader, table_log_contract};
 use testkit::state::InMemoryState;
 
+#[path = "steps/batch.rs"]
+mod batch;
 #[path = "steps/mirror.rs"]
 mod mirror;
 
@@ -74,49 +78,103 @@ impl World {
     }
 
     async fn deliver_through(&self, run: &Run, log: &dyn TableLog) -> Result<(), StepError> {
-        let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
-        let staging = Staging {
-            runs: &self.state,
-            deliveries: &self.state,
-            manifests: &self.lake,
-            stager: &self.lake,
-            clock: &Noon,
-        };
-        let staged = stage(staging, &run.key, std::slice::from_ref(&delivery.connector)).await?;
-        let published = self.publish_through(&delivery, &staged.schema, log).await?;
-        let sharing = Sharing { deliveries: &self.state, tables: &self.state, backend: &self.state };
+        let delivered = self.deliver_batch(std::slice::from_ref(run), log).await?;
+        assert_eq!(delivered, 1, "a run alone is delivered, or its step fails");
+        Ok(())
+    }
+
+    /// The same for a batch; how many of its runs are delivered.
+    async fn deliver_batch(&self, runs: &[Run], log: &dyn TableLog) -> Result<usize, StepError> {
+        let staged = self.stage_runs(runs).await?;
+        let Some(first) = staged.first() else { panic!("a step without runs fails") };
+        let batch = batch_of(&staged);
+        let published = self.publish_batch(&batch, &first.fingerprint, log).await?;
         let table = &published.table;
-        share(sharing, &delivery, &table.name, &table.fingerprint, table.shared, Noon.now()).await?;
+        let loaded: BTreeMap<_, _> = published.runs.iter().cloned().collect();
+        let through = |failed: &[FailedRun]| {
+            let through = staged.iter().filter(|staged| loaded.contains_key(&staged.run));
+            through
+                .filter(|staged| failed.iter().all(|failed| failed.run.run != staged.run))
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let loaded_batch = batch_of(&through(&[]));
+        let sharing = Sharing { deliveries: &self.state, tables: &self.state, backend: &self.state };
+        share(sharing, &loaded_batch, &table.name, &table.fingerprint, table.shared, Noon.now()).await?;
         let reader = InMemoryShareReader { lake: &self.lake, state: &self.state };
         let proving = Proving { deliveries: &self.state, reader: &reader, clock: &Noon };
-        let expected = Expected {
-            table: table.name.clone(),
-            table_version: published.table_version,
-            schema_digest: schema_digest(std::slice::from_ref(&published.schema_string)),
+        let expected_run = |staged: &StagedSummary| ExpectedRun {
+            run: staged.run.clone(),
+            table_version: loaded[&staged.run],
             rows: staged.rows,
         };
-        prove(proving, &delivery, &expected).await?;
+        let expected = Expected {
+            table: table.name.clone(),
+            schema_digest: schema_digest(std::slice::from_ref(&published.schema_string)),
+            runs: through(&[]).iter().map(expected_run).collect(),
+        };
+        let unproven = prove(proving, &loaded_batch, &expected).await?;
+        let proven_runs = through(&unproven);
+        let proven_batch = batch_of(&proven_runs);
         let promoting =
             Promoting { deliveries: &self.state, tables: &self.state, log, backend: &self.state, clock: &Noon };
         let proven = Proven {
             source: table.name.clone(),
-            source_version: published.table_version,
-            finished_at: run.finished_at,
+            source_version: proven_runs.iter().map(|staged| loaded[&staged.run]).max().unwrap(),
+            finished_at: proven_runs.iter().map(|staged| staged.finished_at).max().unwrap(),
         };
-        promote(promoting, &delivery, &table.label, &proven).await?;
-        let delivered = DeliveredRun {
-            workflow_name: staged.workflow_name.clone(),
-            fingerprint: table.fingerprint.clone(),
-            schema_version: table.schema_version,
-            label: table.label.clone(),
-            table: table.name.clone(),
-            table_version: published.table_version,
-            rows: staged.rows,
-            rejected_rows: 0,
-            bytes: staged.bytes(),
-            finished_at: run.finished_at,
-        };
-        record_shared(&self.state, &self.state, &Noon, &delivery, delivered).await
+        promote(promoting, &proven_batch, &table.label, &proven).await?;
+        let delivered = proven_runs.iter().map(|staged| {
+            let delivered = DeliveredRun {
+                workflow_name: staged.workflow_name.clone(),
+                fingerprint: table.fingerprint.clone(),
+                schema_version: table.schema_version,
+                label: table.label.clone(),
+                table: table.name.clone(),
+                table_version: loaded[&staged.run],
+                rows: staged.rows,
+                rejected_rows: 0,
+                bytes: staged.bytes,
+                finished_at: staged.finished_at,
+            };
+            (staged.run.clone(), delivered)
+        });
+        record_shared(self.recording(), &proven_batch, delivered.collect()).await?;
+        Ok(proven_runs.len())
+    }
+
+    async fn stage_runs(&self, runs: &[Run]) -> Result<Vec<StagedSummary>, StepError> {
+        let keys: Vec<_> = runs.iter().map(|run| run.key.clone()).collect();
+        let connectors = [connector_id(CONNECTOR)];
+        let wanted = ToStage { runs: &keys, connectors: &connectors, after: After::Nothing };
+        let outcome = stage(self.staging(), wanted).await?;
+        assert_eq!(outcome.waiting, [], "at noon no time passes");
+        Ok(outcome.staged)
+    }
+
+    fn staging(&self) -> Staging<'_> {
+        Staging { runs: &self.state, deliveries: &self.state, manifests: &self.lake, stager: &self.lake, clock: &Noon }
+    }
+
+    fn recording(&self) -> Recording<'_> {
+        Recording {
+            deliveries: &self.state,
+            waker: &self.state,
+            rollouts: &self.state,
+            starter: &self.state,
+            clock: &Noon,
+        }
+    }
+
+    async fn publish_batch(
+        &self,
+        batch: &Batch,
+        fingerprint: &Fingerprint,
+        log: &dyn TableLog,
+    ) -> Result<Published, StepError> {
+        let publishing =
+            Publishing { deliveries: &self.state, manifests: &self.lake, tables: &self.state, log, clock: &Noon };
+        publish(publishing, batch, fingerprint, Origin::Live).await
     }
 
     async fn publish_through(
@@ -125,8 +183,7 @@ impl World {
         schema: &PublicSchema,
         log: &dyn TableLog,
     ) -> Result<Published, StepError> {
-        let publishing = Publishing { manifests: &self.lake, tables: &self.state, log, clock: &Noon };
-        publish(publishing, delivery, &schema.fingerprint()).await
+        self.publish_batch(&Batch::of(delivery), &schema.fingerprint(), log).await
     }
 
     async fn files(&self, table: &TableName) -> Vec<String> {
@@ -143,6 +200,12 @@ impl World {
     fn state_of(&self, run: &Run) -> DeliveryState {
         self.state.record(&delivery_key(&connector_id(CONNECTOR), &run.key)).unwrap().delivery.state
     }
+}
+
+fn batch_of(staged: &[StagedSummary]) -> Batch {
+    let mut batch = Batch::of(&delivery_key(&connector_id(CONNECTOR), &run_key("t", "w", "r")));
+    batch.runs = staged.iter().map(|staged| staged.run.clone()).collect();
+    batch
 }
 
 fn a_run(id: &str, finished_seconds: i64) -> Run {
@@ -419,13 +482,19 @@ async fn a_connector_that_is_missing_or_not_ready_takes_nothing() {
     assert_eq!(world.lake.writes_offered(), 0);
 }
 
-/// A staged run with rejected rows, whatever was asked for.
-struct Rejecting<'a>(&'a InMemoryLake);
+/// Staged runs with rejected rows: all, or only one of a name.
+struct Rejecting<'a> {
+    lake: &'a InMemoryLake,
+    only: Option<&'a str>,
+}
 
 #[async_trait]
 impl ManifestStore for Rejecting<'_> {
     async fn staged(&self, run: &delivery::ids::RunKey) -> Result<Option<delivery::staged::StagedRun>, PortError> {
-        Ok(self.0.staged(run).await?.map(|staged| delivery::staged::StagedRun {
+        if self.only.is_some_and(|only| only != run.run.as_str()) {
+            return self.lake.staged(run).await;
+        }
+        Ok(self.lake.staged(run).await?.map(|staged| delivery::staged::StagedRun {
             rejected: RejectedRows {
                 rows: 1,
                 first: Some(Rejection {
@@ -451,9 +520,15 @@ async fn rejected_rows_fail_a_delivery_unless_the_connector_allows_their_fractio
         let schema = PublicSchema::of(&run.fields).unwrap();
         world.lake.stage(&run, &schema).await.unwrap();
         let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
-        let rejecting = Rejecting(&world.lake);
-        let ports = Publishing { manifests: &rejecting, tables: &world.state, log: &world.lake, clock: &Noon };
-        let published = publish(ports, &delivery, &schema.fingerprint()).await;
+        let rejecting = Rejecting { lake: &world.lake, only: None };
+        let ports = Publishing {
+            deliveries: &world.state,
+            manifests: &rejecting,
+            tables: &world.state,
+            log: &world.lake,
+            clock: &Noon,
+        };
+        let published = publish(ports, &Batch::of(&delivery), &schema.fingerprint(), Origin::Live).await;
         if passes {
             published.unwrap();
         } else {
@@ -538,14 +613,15 @@ async fn a_step_without_an_answer_is_reported_by_its_own_code() {
     let world = World::new().await;
     let run = a_run("r", 10);
     world.record(&run).await;
-    let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
+    let deliveries = [delivery_key(&connector_id(CONNECTOR), &run.key)];
     for step in Step::ALL {
-        let kept = record_failed(&world.state, &delivery, step, None, instant(1)).await.unwrap();
+        let kept = record_failed(world.recording(), &deliveries, Origin::Live, step, None).await.unwrap();
         assert_eq!(kept.code, step.interrupted());
         assert_eq!(world.state_of(&run), DeliveryState::Failed);
     }
     let named = Failure { code: FailureCode::RowNotJson, message: "said".to_owned() };
-    let kept = record_failed(&world.state, &delivery, Step::Staging, Some(named.clone()), instant(1)).await.unwrap();
+    let kept =
+        record_failed(world.recording(), &deliveries, Origin::Live, Step::Staging, Some(named.clone())).await.unwrap();
     assert_eq!(kept, named);
 }
 

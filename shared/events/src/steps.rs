@@ -1,182 +1,32 @@
 //! What the tasks of the state machines take and give. Properties that are not named here are ignored, so that an
 //! execution that began before a deployment still ends.
 
+mod batch;
+
+use delivery::batch::Origin;
 use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::FailureCode;
-use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
-use delivery::metadata::DeliveredRun;
-use delivery::schema::Fingerprint;
-use delivery::staged::StagedRun;
-use delivery::state::{DeliveryState, Failure, Step};
-use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
-use delivery::timestamp::Timestamp;
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::state::{FAILURE_CHARS_MAX, Failure, Step};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
 use crate::text;
 
-/// The longest failure text that is kept, in characters.
-pub const FAILURE_CHARS_MAX: usize = 1_000;
-
-/// The longest workflow name that is passed on, in characters.
-pub const WORKFLOW_NAME_CHARS_MAX: usize = 1_000;
-
-/// Input of `DeliverRun`, and of its first task, `StageRun`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DeliverRunInput {
-    /// The run: `teamId`, `workflowId`, `runId`.
-    #[serde(flatten, with = "text::run_key")]
-    pub run: RunKey,
-    /// The connectors in scope.
-    #[serde(with = "text::list")]
-    pub connectors: Vec<ConnectorId>,
-}
-
-/// Output of `StageRun`: what was staged, in short; the manifest has it whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Staged {
-    /// The workflow's name as of the run. Executions that began before it was passed on have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow_name: Option<String>,
-    /// The fingerprint of the public schema.
-    #[serde(with = "text::one")]
-    pub fingerprint: Fingerprint,
-    /// Rows in the staged files.
-    pub rows: u64,
-    /// Rows that were not staged.
-    pub rejected_rows: u64,
-    /// Bytes of the staged files.
-    pub bytes: u64,
-    /// When the run finished.
-    #[serde(with = "text::one")]
-    pub finished_at: Timestamp,
-}
-
-impl Staged {
-    /// A manifest in short.
-    #[must_use]
-    pub fn of(staged: &StagedRun) -> Self {
-        Self {
-            workflow_name: Some(staged.workflow_name.chars().take(WORKFLOW_NAME_CHARS_MAX).collect()),
-            fingerprint: staged.schema.fingerprint(),
-            rows: staged.rows,
-            rejected_rows: staged.rejected.rows,
-            bytes: staged.bytes(),
-            finished_at: staged.finished_at,
-        }
-    }
-}
-
-/// Input of `PublishRun`: one element of the map over connectors.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PublishInput {
-    /// The connector.
-    #[serde(with = "text::one")]
-    pub connector_id: ConnectorId,
-    /// The run.
-    #[serde(with = "text::run_key")]
-    pub run: RunKey,
-    /// What was staged.
-    pub staged: Staged,
-}
-
-impl PublishInput {
-    /// The delivery.
-    #[must_use]
-    pub fn delivery(&self) -> DeliveryKey {
-        DeliveryKey { connector: self.connector_id.clone(), run: self.run.clone() }
-    }
-}
-
-/// Input of `ShareTables`, `ProveDelivery` and `PromoteLatest`, and of `RecordOutcome` when all went well.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Published {
-    /// The connector.
-    #[serde(with = "text::one")]
-    pub connector_id: ConnectorId,
-    /// The run.
-    #[serde(with = "text::run_key")]
-    pub run: RunKey,
-    /// What was staged.
-    pub staged: Staged,
-    /// The version table that holds the run.
-    pub table: LoadedTable,
-}
-
-/// Output of `PublishRun`: a version table with a run in it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LoadedTable {
-    /// The table's name.
-    #[serde(with = "text::one")]
-    pub name: TableName,
-    /// The number of the schema.
-    pub schema_version: u32,
-    /// The table version that holds the run.
-    pub table_version: u64,
-    /// The workflow's label.
-    #[serde(with = "text::one")]
-    pub label: WorkflowLabel,
-    /// Whether the table was known to be in the share when the run was loaded.
-    #[serde(with = "text::one")]
-    pub membership: Membership,
-    /// What the proof compares the shared schema by (`delivery::prove::schema_digest`).
-    pub schema_digest: String,
-}
-
-impl LoadedTable {
-    /// A version table after a load.
-    #[must_use]
-    pub fn of(table: &VersionTable, table_version: u64, schema_digest: String) -> Self {
-        Self {
-            name: table.name.clone(),
-            schema_version: table.schema_version.0,
-            table_version,
-            label: table.label.clone(),
-            membership: table.shared,
-            schema_digest,
-        }
-    }
-}
-
-impl Published {
-    /// What is recorded of the delivery when every step is done. Without a name the workflow goes by its id.
-    #[must_use]
-    pub fn delivered(&self) -> DeliveredRun {
-        let name = self.staged.workflow_name.clone();
-        DeliveredRun {
-            workflow_name: name.unwrap_or_else(|| self.run.workflow.as_str().to_owned()),
-            fingerprint: self.staged.fingerprint.clone(),
-            schema_version: SchemaVersion(self.table.schema_version),
-            label: self.table.label.clone(),
-            table: self.table.name.clone(),
-            table_version: self.table.table_version,
-            rows: self.staged.rows,
-            rejected_rows: self.staged.rejected_rows,
-            bytes: self.staged.bytes,
-            finished_at: self.staged.finished_at,
-        }
-    }
-
-    /// The delivery.
-    #[must_use]
-    pub fn delivery(&self) -> DeliveryKey {
-        DeliveryKey { connector: self.connector_id.clone(), run: self.run.clone() }
-    }
-}
+pub use batch::*;
 
 /// Input of `RecordOutcome`: what the last step gave, or what a catcher put beside the input of the failed step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecordOutcomeInput {
-    /// Every step is done.
+    /// Runs got through every step.
     Delivered(Box<Published>),
     /// A step failed for good.
     Failed {
-        /// The deliveries that fail: one, or all of a run that could not be staged.
+        /// The deliveries that fail: a batch's to one connector, or, if nothing could be staged, to all. Those that
+        /// failed by themselves before are among them.
         deliveries: Vec<DeliveryKey>,
+        /// What the deliveries are made for.
+        origin: Origin,
         /// The step that failed.
         step: Step,
         /// The failure; `None` if the function ended without an answer.
@@ -193,6 +43,17 @@ struct FailedForm {
     #[serde(with = "text::list", default)]
     connectors: Vec<ConnectorId>,
     failure: CaughtErrors,
+}
+
+/// The runs of a batch whose staging is done, as far as a failure needs them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FailedBatchForm {
+    #[serde(with = "text::one")]
+    team_id: TeamId,
+    #[serde(with = "text::one")]
+    workflow_id: WorkflowId,
+    staged: Staged,
 }
 
 /// Errors by the state that they were caught at: each catcher's `ResultPath` is `$.failure.<state>`. One of them is
@@ -259,17 +120,33 @@ impl<'de> Deserialize<'de> for RecordOutcomeInput {
             let published = Published::deserialize(&value).map_err(decode_error)?;
             return Ok(Self::Delivered(Box::new(published)));
         }
-        // The input of `StageRun` has the run's ids at its top; later inputs have them under `run`.
-        let run = text::run_key::deserialize(value.get("run").unwrap_or(&value)).map_err(decode_error)?;
         let failed = FailedForm::deserialize(&value).map_err(decode_error)?;
+        let (runs, origin) = failed_runs(&value).map_err(decode_error)?;
         let connectors = failed.connector_id.map_or(failed.connectors, |connector| vec![connector]);
         if connectors.is_empty() {
             return Err(de::Error::missing_field("connectorId"));
         }
-        let deliveries = connectors.into_iter().map(|connector| DeliveryKey { connector, run: run.clone() }).collect();
+        let to = |connector: &ConnectorId, run: &RunKey| DeliveryKey { connector: connector.clone(), run: run.clone() };
+        let deliveries =
+            connectors.iter().flat_map(|connector| runs.iter().map(move |run| to(connector, run))).collect();
         let (step, error) = failed.failure.newest().ok_or_else(|| de::Error::missing_field("failure"))?;
-        Ok(Self::Failed { deliveries, step, failure: error.failure() })
+        Ok(Self::Failed { deliveries, origin, step, failure: error.failure() })
     }
+}
+
+/// The runs of a failed step's input, and what they are delivered for: an execution that began before there were
+/// batches has its one run under `run`, the input of `StageRun` has them at its top, later inputs under `staged`.
+fn failed_runs(value: &Value) -> Result<(Vec<RunKey>, Origin), serde_json::Error> {
+    if let Some(run) = value.get("run") {
+        return Ok((vec![text::run_key::deserialize(run)?], Origin::Live));
+    }
+    if value.get("staged").is_none() {
+        let input = DeliverRunInput::deserialize(value)?;
+        return Ok((input.run_keys(), input.origin));
+    }
+    let FailedBatchForm { team_id, workflow_id, staged } = FailedBatchForm::deserialize(value)?;
+    let key = |run: RunId| RunKey { team: team_id.clone(), workflow: workflow_id.clone(), run };
+    Ok((staged.runs.into_iter().map(|run| key(run.run_id)).collect(), staged.origin))
 }
 
 fn decode_error<E: de::Error>(error: serde_json::Error) -> E {
@@ -280,18 +157,33 @@ fn decode_error<E: de::Error>(error: serde_json::Error) -> E {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OutcomeRecorded {
-    /// The run.
-    #[serde(with = "text::run_key")]
-    pub run: RunKey,
-    /// The connectors whose deliveries ended.
+    /// How many deliveries are shared.
+    pub shared_count: usize,
+    /// The connectors that did not get every run.
     #[serde(with = "text::list")]
-    pub connectors: Vec<ConnectorId>,
-    /// `shared` or `failed`.
-    #[serde(with = "text::one")]
-    pub state: DeliveryState,
-    /// The failure's code.
+    pub failed: Vec<ConnectorId>,
+    /// The code of the step that failed.
     #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
     pub code: Option<FailureCode>,
+}
+
+/// Input of `Backfill` when the first live delivery of a connector was proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutInput {
+    /// The connector.
+    #[serde(with = "text::one")]
+    pub connector_id: ConnectorId,
+    /// That all of its history is delivered, as its set-up says.
+    pub rollout: bool,
+}
+
+impl RolloutInput {
+    /// The rollout of a connector.
+    #[must_use]
+    pub fn of(connector: &ConnectorId) -> Self {
+        Self { connector_id: connector.clone(), rollout: true }
+    }
 }
 
 /// Input of the tasks of `SetupConnector` behind the first: the first reads an operator's words

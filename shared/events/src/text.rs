@@ -1,9 +1,10 @@
 //! How the values of `delivery` are written as JSON strings.
 
+use delivery::batch::Origin;
+use delivery::connector::{Backend, ConnectorState};
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, RunId, RunKey, TeamId, WorkflowId};
 use delivery::schema::Fingerprint;
-use delivery::state::DeliveryState;
 use delivery::table::{Membership, TableName, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -43,7 +44,11 @@ text!(WorkflowLabel, "a label", |text: String| Some(Self::from_stored(text)), |l
     label.as_str().to_owned()
 });
 text!(FailureCode, "a failure code", |text: String| Self::parse(&text), |code: &Self| code.as_str().to_owned());
-text!(DeliveryState, "a delivery state", |text: String| Self::parse(&text), |state: &Self| state.as_str().to_owned());
+text!(Origin, "live or backfill", |text: String| Self::parse(&text), |origin: &Self| origin.as_str().to_owned());
+text!(Backend, "open or databricks", |text: String| Self::parse(&text), |backend: &Self| backend.as_str().to_owned());
+text!(ConnectorState, "a connector state", |text: String| Self::parse(&text), |state: &Self| {
+    state.as_str().to_owned()
+});
 text!(
     Membership,
     "shared or unshared",

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use delivery::batch::FailedRun;
 use delivery::failure::{RetryClass, StepError};
 use lambda_runtime::Diagnostic;
 
@@ -48,6 +49,14 @@ impl Reported {
     #[must_use]
     pub fn message(&self) -> &str {
         &self.error_message
+    }
+}
+
+/// Logs the runs that a step left behind while others of their batch go on: one line each.
+pub fn log_failed_runs(failed: &[FailedRun]) {
+    for FailedRun { run, error } in failed {
+        let span = tracing::info_span!("run", run.id = run.run.as_str(), workflow.id = run.workflow.as_str());
+        span.in_scope(|| Reported::step(error));
     }
 }
 

@@ -15,7 +15,7 @@ mod task;
 
 pub use batch::{BatchTask, serve_batch};
 pub use clock::SystemClock;
-pub use failure::Reported;
+pub use failure::{Reported, log_failed_runs};
 pub use group::{GroupTask, serve_groups};
 pub use log::start_logging;
 pub use settings::{Environment, SettingsError};

@@ -3,8 +3,9 @@
 use std::panic::AssertUnwindSafe;
 
 use async_trait::async_trait;
+use delivery::batch::Batch;
 use delivery::failure::StepError;
-use delivery::ids::{ConnectorId, DeliveryKey, RunKey};
+use delivery::ids::{ConnectorId, DeliveryKey, RunKey, WorkflowId};
 use futures::FutureExt as _;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
@@ -22,12 +23,37 @@ use crate::settings::{Environment, SettingsError};
 pub enum Subject {
     /// One run's way to one connector.
     Delivery(DeliveryKey),
+    /// Several runs' way to one connector.
+    Batch(Batch),
     /// One run.
     Run(RunKey),
+    /// Several runs of a workflow.
+    Workflow(WorkflowId),
     /// One connector.
     Connector(ConnectorId),
     /// Not known before the input is judged.
     Unknown,
+}
+
+impl Subject {
+    /// What a batch's invocation is about: its one delivery, or its connector and workflow.
+    #[must_use]
+    pub fn of_batch(batch: &Batch) -> Self {
+        match batch.runs.as_slice() {
+            [one] => Self::Delivery(batch.delivery(one)),
+            _ => Self::Batch(batch.clone()),
+        }
+    }
+
+    /// What an invocation for some runs of a workflow is about: the one run, or the workflow.
+    #[must_use]
+    pub fn of_runs(runs: &[RunKey]) -> Self {
+        match runs {
+            [one] => Self::Run(one.clone()),
+            [first, ..] => Self::Workflow(first.workflow.clone()),
+            [] => Self::Unknown,
+        }
+    }
 }
 
 /// One task of a state machine.
@@ -125,7 +151,14 @@ pub(crate) fn describe(span: &Span, subject: &Subject) {
             span.record("connector.id", delivery.connector.as_str());
             run(&delivery.run);
         }
+        Subject::Batch(batch) => {
+            span.record("connector.id", batch.connector.as_str());
+            span.record("workflow.id", batch.workflow.as_str());
+        }
         Subject::Run(key) => run(key),
+        Subject::Workflow(workflow) => {
+            span.record("workflow.id", workflow.as_str());
+        }
         Subject::Connector(connector) => {
             span.record("connector.id", connector.as_str());
         }
@@ -157,11 +190,11 @@ mod tests {
         }
 
         fn subject(input: &PublishInput) -> Subject {
-            Subject::Delivery(input.delivery())
+            Subject::of_batch(&input.batch())
         }
 
         async fn handle(&self, input: PublishInput) -> Result<ConnectorInput, StepError> {
-            match input.staged.rows {
+            match input.staged.runs[0].rows {
                 0 => Err(StepError::new(FailureCode::LoadConflict, "others were first; nothing to do")),
                 1 => panic!("row value"),
                 _ => Ok(ConnectorInput { connector_id: input.connector_id }),

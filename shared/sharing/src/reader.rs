@@ -19,6 +19,7 @@ use delivery::ports::{Clock, FetchedFile, PortError, PortErrorKind, ReadScope, S
 use delivery::schema::RUN_COLUMNS;
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
+use futures::StreamExt as _;
 use http::StatusCode;
 use http::header::RANGE;
 use serde_json::json;
@@ -38,6 +39,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Footers under way at once.
+const FETCHES_AT_ONCE: usize = 8;
 
 /// A [`ShareReader`] over HTTP.
 pub struct HttpShareReader {
@@ -116,8 +120,8 @@ impl HttpShareReader {
         let url = format!("{}/shares/{connector}/schemas/{SHARE_SCHEMA}/tables/{table}/query", self.endpoint);
         let body = match scope {
             ReadScope::Newest => json!({}),
-            ReadScope::Run { table_version, run_id } => {
-                json!({"version": table_version, "jsonPredicateHints": run_predicate(run_id)})
+            ReadScope::Runs { table_version, run_ids } => {
+                json!({"version": table_version, "jsonPredicateHints": run_predicate(run_ids)})
             }
         };
         let request = self
@@ -164,6 +168,11 @@ impl ShareReader for HttpShareReader {
             }
         }
     }
+
+    async fn fetch_footer_each(&self, files: &[SharedFile]) -> Vec<Result<FetchedFile, PortError>> {
+        let fetches = files.iter().map(|file| self.fetch_footer(file));
+        futures::stream::iter(fetches.collect::<Vec<_>>()).buffered(FETCHES_AT_ONCE).collect().await
+    }
 }
 
 /// The end of an object, and how long the whole is.
@@ -191,14 +200,19 @@ impl HttpShareReader {
     }
 }
 
-/// `run_id = <run>` as the protocol writes predicates.
-fn run_predicate(run_id: &str) -> String {
+/// `run_id = <run>`, or any of several, as the protocol writes predicates.
+fn run_predicate(run_ids: &[&str]) -> String {
     let [column, _] = RUN_COLUMNS;
-    json!({"op": "equal", "children": [
-        {"op": "column", "name": column, "valueType": "string"},
-        {"op": "literal", "value": run_id, "valueType": "string"},
-    ]})
-    .to_string()
+    let equal = |run_id: &&str| {
+        json!({"op": "equal", "children": [
+            {"op": "column", "name": column, "valueType": "string"},
+            {"op": "literal", "value": run_id, "valueType": "string"},
+        ]})
+    };
+    match run_ids {
+        [one] => equal(one).to_string(),
+        many => json!({"op": "or", "children": many.iter().map(equal).collect::<Vec<_>>()}).to_string(),
+    }
 }
 
 /// The answer, if it is a success; else what its status means to us. The body is not kept: it is not ours to print.

@@ -150,6 +150,16 @@ impl TableLog for ObjectStoreTableLog {
         self.copy(&Path::from(file.key.as_str()), &data_file(connector, table, name)).await
     }
 
+    async fn copy_staged_each(
+        &self,
+        files: &[(StagedFile, String)],
+        connector: &ConnectorId,
+        table: &TableName,
+    ) -> Vec<Result<(), PortError>> {
+        let copies = files.iter().map(|(file, name)| self.copy_staged(file, connector, table, name));
+        futures::stream::iter(copies.collect::<Vec<_>>()).buffered(COPIES_AT_ONCE).collect().await
+    }
+
     async fn copy_between(
         &self,
         connector: &ConnectorId,

@@ -6,10 +6,14 @@ use async_trait::async_trait;
 use delivery::ids::RunKey;
 use delivery::ports::{ManifestStore, PortError, PortErrorKind};
 use delivery::staged::{StagedRun, manifest_key};
+use futures::StreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
 use crate::log::port_error;
+
+/// Manifests under way at once: each may name many files.
+const READS_AT_ONCE: usize = 8;
 
 /// The manifests of one store.
 #[derive(Debug)]
@@ -52,5 +56,10 @@ impl ManifestStore for ObjectStoreManifests {
         events::manifest::read(&bytes)
             .map(Some)
             .map_err(|error| PortError::new(PortErrorKind::InvalidData, "read a manifest", error))
+    }
+
+    async fn staged_each(&self, runs: &[RunKey]) -> Vec<Result<Option<StagedRun>, PortError>> {
+        let reads = runs.iter().map(|run| self.staged(run));
+        futures::stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE).collect().await
     }
 }

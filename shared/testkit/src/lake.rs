@@ -57,6 +57,11 @@ impl InMemoryLake {
         self.with(|inner| inner.staged.push(key.to_owned()));
     }
 
+    /// Takes a staged file away, as its expiry does.
+    pub fn remove_staged(&self, key: &str) {
+        self.with(|inner| inner.staged.retain(|staged| staged != key));
+    }
+
     /// How many commits a table's log has.
     #[must_use]
     pub fn commit_count(&self, connector: &ConnectorId, table: &TableName) -> usize {
@@ -316,7 +321,7 @@ impl ShareReader for InMemoryShareReader<'_> {
         let newest = self.lake.newest_version(connector, table).await?.ok_or_else(|| missing("read a share"))?;
         let table_version = match scope {
             ReadScope::Newest => newest,
-            ReadScope::Run { table_version, .. } => table_version,
+            ReadScope::Runs { table_version, .. } => table_version,
         };
         let contents = self.lake.contents(connector, table, table_version).await?;
         let file = |file: &DataFile| {

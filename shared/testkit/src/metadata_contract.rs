@@ -142,14 +142,14 @@ pub async fn delivered_run_contract(
     let delivered = delivered_run(&table, 7, instant(450));
     let ended = Ended::Shared(Box::new(delivered.clone()));
     for at in [500, 501] {
-        deliveries.end(&key, &ended, instant(at)).await.expect("end");
+        deliveries.end(&[(key.clone(), ended.clone())], instant(at)).await.expect("end");
         let (rows, _) = store.waiting(&connector, RUNS).await.expect("list");
         assert_eq!(rows, [delivered.row(&key.run, instant(500))], "the first one's row stays the only one");
     }
     let first = batch(1, 1, &["w-1/r-1"]);
     assert_eq!(store.begin(&connector, RUNS, &Batched::default(), &first).await.expect("begin"), BatchBegun::Now);
     store.finish(&connector, RUNS, &first, 1).await.expect("finish");
-    deliveries.end(&key, &ended, instant(502)).await.expect("end");
+    deliveries.end(&[(key.clone(), ended)], instant(502)).await.expect("end");
     assert_eq!(waiting(store, &connector, RUNS).await, Vec::<String>::new(), "also when the row is committed");
 }
 

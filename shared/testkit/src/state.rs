@@ -2,20 +2,22 @@
 //! [`crate::state_contract`], as the real one does.
 
 mod metadata;
+mod rollouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use delivery::batch::Batch;
 use delivery::connector::Connector;
 use delivery::failure::StepError;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::lifecycle::{AuditEntry, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LoadView, PortError, PortErrorKind,
-    Provisioned, ReadyConnector, RecipientBackend, Recorded, RefusedMessages, RunStore, ShareReport, SharingBackend,
-    TableStore,
+    CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView, PortError,
+    PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RefusedMessages, RunStore, ShareReport,
+    SharingBackend, TableStore,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -70,6 +72,8 @@ struct Inner {
     batched: BTreeMap<(ConnectorId, MetadataTable), Batched>,
     catalogue: BTreeMap<ConnectorId, CatalogueMark>,
     wakes: Vec<ConnectorId>,
+    live_failures: BTreeMap<ConnectorId, LiveFailure>,
+    rollouts: Vec<(ConnectorId, u64)>,
     maintenance: Vec<(ConnectorId, TableName)>,
 }
 
@@ -223,17 +227,21 @@ impl DeliveryStore for InMemoryState {
         })
     }
 
-    async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError> {
-        self.call("note the outcome of a delivery", |inner| {
-            let record = inner.record(delivery);
-            if record.delivery.state != DeliveryState::Shared {
+    async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError> {
+        self.call("note the outcome of deliveries", |inner| {
+            for (delivery, ended) in ended {
+                let record = inner.record(delivery);
                 let event = match ended {
                     Ended::Shared(_) => DeliveryEvent::Delivered,
                     Ended::Failed(_) => DeliveryEvent::Failed,
                 };
-                record.delivery.state = record.delivery.state.after(event);
+                let after = record.delivery.state.after(event);
+                if after == record.delivery.state {
+                    continue;
+                }
+                record.delivery.state = after;
                 record.ended = Some(ended.clone());
-                record.entered_at.insert(record.delivery.state, now);
+                record.entered_at.insert(after, now);
                 if let Ended::Shared(delivered) = ended {
                     inner.wait(&delivery.connector, MetadataTable::WorkflowRuns, delivered.row(&delivery.run, now));
                 }
@@ -251,12 +259,13 @@ impl DeliveryStore for InMemoryState {
 
 #[async_trait]
 impl TableStore for InMemoryState {
-    async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
+    async fn load_view(&self, batch: &Batch, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
         self.call("read what a load needs", |inner| {
+            let delivery = |key| inner.deliveries.get(&key).map(|record| record.delivery.clone());
             Ok(LoadView {
-                connector: inner.connectors.get(&delivery.connector).cloned(),
-                delivery: inner.deliveries.get(delivery).map(|record| record.delivery.clone()),
-                table: inner.table(&delivery.connector, &delivery.run.workflow, fingerprint).cloned(),
+                connector: inner.connectors.get(&batch.connector).cloned(),
+                deliveries: batch.deliveries().into_iter().map(delivery).collect(),
+                table: inner.table(&batch.connector, &batch.workflow, fingerprint).cloned(),
             })
         })
     }
@@ -303,33 +312,37 @@ impl TableStore for InMemoryState {
         })
     }
 
-    async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError> {
+    async fn aim(&self, deliveries: &[DeliveryKey], table_version: u64, now: Timestamp) -> Result<Vec<u64>, PortError> {
         self.call("note the table version that a load aims at", |inner| {
-            let record = inner.record(delivery);
-            record.enter(Step::Loading, now);
-            if record.delivery.state == DeliveryState::Shared {
-                return Ok(record.delivery.aimed_table_version.unwrap_or(table_version));
-            }
-            Ok(*record.delivery.aimed_table_version.get_or_insert(table_version))
+            let aim = |delivery| {
+                let record = inner.record(delivery);
+                record.enter(Step::Loading, now);
+                if record.delivery.state == DeliveryState::Shared {
+                    return record.delivery.aimed_table_version.unwrap_or(table_version);
+                }
+                *record.delivery.aimed_table_version.get_or_insert(table_version)
+            };
+            Ok(deliveries.iter().map(aim).collect())
         })
     }
 
     async fn loaded(
         &self,
-        delivery: &DeliveryKey,
+        deliveries: &[(DeliveryKey, u64)],
         table: &VersionTable,
-        table_version: u64,
         now: Timestamp,
     ) -> Result<(), PortError> {
-        self.call("note that a run is loaded", |inner| {
-            let known = inner
-                .table(&delivery.connector, &delivery.run.workflow, &table.fingerprint)
-                .ok_or_else(|| missing("note that a run is loaded"))?;
-            known.table_version = known.table_version.max(Some(table_version));
-            let record = inner.record(delivery);
-            record.enter(Step::Publishing, now);
-            if record.delivery.state != DeliveryState::Shared {
-                record.delivery.loaded_table_version = Some(table_version);
+        self.call("note that runs are loaded", |inner| {
+            for (delivery, table_version) in deliveries {
+                let known = inner
+                    .table(&delivery.connector, &delivery.run.workflow, &table.fingerprint)
+                    .ok_or_else(|| missing("note that runs are loaded"))?;
+                known.table_version = known.table_version.max(Some(*table_version));
+                let record = inner.record(delivery);
+                record.enter(Step::Publishing, now);
+                if record.delivery.state != DeliveryState::Shared {
+                    record.delivery.loaded_table_version = Some(*table_version);
+                }
             }
             Ok(())
         })

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use delivery::batch::Batch;
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::lifecycle::{Action, Changed};
 use delivery::ports::{
-    ConnectorStore, DeliveryStore, PortErrorKind, Provisioned, ReadyConnector, Recorded, RunStore, SharingBackend,
-    TableStore,
+    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, ReadyConnector, Recorded, RolloutStore,
+    RunStore, SharingBackend, TableStore,
 };
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
@@ -120,16 +121,16 @@ pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &st
         assert_eq!(read(one).await, Some(DeliveryState::InProgress(step)), "a missing record is made");
         assert_eq!(read(other).await, Some(DeliveryState::InProgress(step)));
     }
-    deliveries.end(one, &failed(), instant(2)).await.expect("end");
+    deliveries.end(&[(one.clone(), failed())], instant(2)).await.expect("end");
     assert_eq!(read(one).await, Some(DeliveryState::Failed));
     assert_eq!(read(other).await, Some(DeliveryState::InProgress(Step::Promoting)), "a neighbour is left alone");
     deliveries.enter(&keys[..1], Step::Staging, instant(3)).await.expect("enter");
     assert_eq!(read(one).await, Some(DeliveryState::InProgress(Step::Staging)), "a failed delivery may begin again");
 
-    deliveries.end(one, &shared(), instant(4)).await.expect("end");
+    deliveries.end(&[(one.clone(), shared())], instant(4)).await.expect("end");
     assert_eq!(read(one).await, Some(DeliveryState::Shared));
-    deliveries.end(one, &shared(), instant(5)).await.expect("ending twice is no error");
-    deliveries.end(one, &failed(), instant(5)).await.expect("a late failure is no error");
+    deliveries.end(&[(one.clone(), shared())], instant(5)).await.expect("ending twice is no error");
+    deliveries.end(&[(one.clone(), failed())], instant(5)).await.expect("a late failure is no error");
     deliveries.enter(&keys[..1], Step::Staging, instant(5)).await.expect("a late step is no error");
     assert_eq!(read(one).await, Some(DeliveryState::Shared), "shared is final");
     deliveries.enter(&keys, Step::Proving, instant(6)).await.expect("enter");
@@ -137,7 +138,7 @@ pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &st
     assert_eq!(read(other).await, Some(DeliveryState::InProgress(Step::Proving)), "the others go on");
 
     let unseen = delivery_key(&connector_id(&format!("{prefix}-d-3")), &key);
-    deliveries.end(&unseen, &failed(), instant(7)).await.expect("end");
+    deliveries.end(&[(unseen.clone(), failed())], instant(7)).await.expect("end");
     let found = deliveries.delivery(&unseen).await.expect("read").expect("a record is made");
     assert_eq!(
         found,
@@ -224,43 +225,127 @@ pub async fn load_contract(
     let schema = schema_of("f-1");
     let fingerprint = schema.fingerprint();
     let key = |run: &str| delivery_key(&to.id, &run_key(to.team.as_str(), "w-1", run));
-    let view = async |key: &DeliveryKey| tables.load_view(key, &fingerprint).await.expect("read");
+    let view = async |key: &DeliveryKey| tables.load_view(&Batch::of(key), &fingerprint).await.expect("read");
     let nothing = view(&key("r-1")).await;
-    assert_eq!((nothing.connector, nothing.delivery, nothing.table), (None, None, None));
+    assert_eq!((nothing.connector, nothing.deliveries, nothing.table), (None, vec![None], None));
 
     connectors.put_connector(&to).await.expect("write");
     let table = tables.open_schema_version(&to.id, &workflow, &schema, instant(0)).await.expect("open");
-    assert_eq!(tables.aim(&key("r-1"), 4, instant(1)).await.expect("aim"), 4);
-    assert_eq!(tables.aim(&key("r-1"), 7, instant(2)).await.expect("aim"), 4, "the first aim stays");
+    assert_eq!(tables.aim(&[key("r-1")], 4, instant(1)).await.expect("aim"), [4]);
+    assert_eq!(tables.aim(&[key("r-1")], 7, instant(2)).await.expect("aim"), [4], "the first aim stays");
     let aimed = view(&key("r-1")).await;
     assert_eq!((aimed.connector.as_ref(), aimed.table.as_ref()), (Some(&to), Some(&table)));
     let loading = |run, aimed, loaded, state| {
         Some(Delivery { key: key(run), state, aimed_table_version: aimed, loaded_table_version: loaded })
     };
-    assert_eq!(aimed.delivery, loading("r-1", Some(4), None, DeliveryState::InProgress(Step::Loading)));
+    assert_eq!(aimed.deliveries, [loading("r-1", Some(4), None, DeliveryState::InProgress(Step::Loading))]);
 
-    tables.loaded(&key("r-1"), &table, 5, instant(3)).await.expect("note");
-    tables.loaded(&key("r-1"), &table, 5, instant(3)).await.expect("noting twice is no error");
+    tables.loaded(&[(key("r-1"), 5)], &table, instant(3)).await.expect("note");
+    tables.loaded(&[(key("r-1"), 5)], &table, instant(3)).await.expect("noting twice is no error");
     let done = view(&key("r-1")).await;
-    assert_eq!(done.delivery, loading("r-1", Some(4), Some(5), DeliveryState::InProgress(Step::Publishing)));
+    assert_eq!(done.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::InProgress(Step::Publishing))]);
     assert_eq!(done.table.and_then(|table| table.table_version), Some(5));
 
-    tables.loaded(&key("r-2"), &table, 3, instant(4)).await.expect("a neighbour that is ahead is no error");
+    tables.loaded(&[(key("r-2"), 3)], &table, instant(4)).await.expect("a neighbour that is ahead is no error");
     let late = view(&key("r-2")).await;
-    assert_eq!(late.delivery, loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing)));
+    assert_eq!(late.deliveries, [loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing))]);
     assert_eq!(late.table.and_then(|table| table.table_version), Some(5), "a table version only moves forward");
 
-    deliveries.end(&key("r-1"), &shared(), instant(5)).await.expect("end");
-    assert_eq!(tables.aim(&key("r-1"), 9, instant(6)).await.expect("aim"), 4);
-    tables.loaded(&key("r-1"), &table, 12, instant(6)).await.expect("note");
+    deliveries.end(&[(key("r-1"), shared())], instant(5)).await.expect("end");
+    assert_eq!(tables.aim(&[key("r-1")], 9, instant(6)).await.expect("aim"), [4]);
+    tables.loaded(&[(key("r-1"), 12)], &table, instant(6)).await.expect("note");
     let kept = view(&key("r-1")).await;
-    assert_eq!(kept.delivery, loading("r-1", Some(4), Some(5), DeliveryState::Shared), "shared is final");
+    assert_eq!(kept.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::Shared)], "shared is final");
     assert_eq!(kept.table.and_then(|table| table.table_version), Some(12), "the log is there all the same");
 
     let mut unopened = table.clone();
     unopened.fingerprint = Fingerprint::from_stored("f-unknown");
-    let error = tables.loaded(&key("r-3"), &unopened, 0, instant(7)).await.expect_err("an unopened table");
+    let error = tables.loaded(&[(key("r-3"), 0)], &unopened, instant(7)).await.expect_err("an unopened table");
     assert_eq!(error.kind, PortErrorKind::NotFound);
+}
+
+/// What the load of a batch notes: a hundred runs, some of which were here before.
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn batch_contract(tables: &dyn TableStore, deliveries: &dyn DeliveryStore, prefix: &str) {
+    let connector = connector_id(&format!("{prefix}-b-1"));
+    let schema = schema_of("f-1");
+    let names: Vec<String> = (0..100).map(|n| format!("r-{n}")).collect();
+    let key = |run: &str| delivery_key(&connector, &run_key(&format!("{prefix}-team"), "w-1", run));
+    let mut batch = Batch::of(&key("r-0"));
+    batch.runs = names.iter().map(|name| key(name).run.run).collect();
+    let all = batch.deliveries();
+    let table = tables.open_schema_version(&connector, &batch.workflow, &schema, instant(0)).await.expect("open");
+    let view = async || tables.load_view(&batch, &table.fingerprint).await.expect("read");
+    assert_eq!(view().await.deliveries, vec![None; 100], "nothing is recorded yet, in the order of the runs");
+
+    deliveries.enter(&all, Step::Staging, instant(1)).await.expect("a hundred fit");
+    assert_eq!(tables.aim(&[key("r-7")], 3, instant(2)).await.expect("aim"), [3]);
+    tables.loaded(&[(key("r-8"), 4)], &table, instant(3)).await.expect("note");
+    deliveries.end(&[(key("r-8"), shared()), (key("r-9"), failed())], instant(4)).await.expect("end");
+    let aims = tables.aim(&all, 6, instant(5)).await.expect("aim");
+    let expected = |n: usize| if n == 7 { 3 } else { 6 };
+    assert_eq!(aims, (0..100).map(expected).collect::<Vec<_>>(), "an aim of before stays, and the others are kept");
+    assert_eq!(tables.aim(&all[..2], 9, instant(6)).await.expect("aim"), [6, 6], "a later attempt finds them");
+    let seen = view().await.deliveries;
+    for (n, seen) in seen.iter().enumerate() {
+        let seen = seen.as_ref().expect("recorded");
+        let shared = n == 8;
+        assert_eq!(seen.key, all[n]);
+        assert_eq!(seen.state == DeliveryState::Shared, shared, "shared is final among a hundred");
+        assert_eq!(seen.state == DeliveryState::InProgress(Step::Loading), !shared, "the others go on: {n}");
+        assert_eq!(seen.aimed_table_version, (!shared).then(|| expected(n) as u64), "{n}");
+    }
+
+    let loaded: Vec<_> = all.iter().map(|key| (key.clone(), if *key == all[7] { 5 } else { 11 })).collect();
+    tables.loaded(&loaded, &table, instant(7)).await.expect("note");
+    let after = view().await;
+    assert_eq!(after.table.and_then(|table| table.table_version), Some(11), "the newest of them is how far the log is");
+    let versions: BTreeSet<_> = after
+        .deliveries
+        .iter()
+        .flatten()
+        .map(|seen| (seen.loaded_table_version, seen.key.run.run.as_str() == "r-7"))
+        .collect();
+    assert_eq!(versions, BTreeSet::from([(Some(4), false), (Some(5), true), (Some(11), false)]));
+
+    let mut ended: Vec<_> = all.iter().map(|key| (key.clone(), shared())).collect();
+    ended[1].1 = failed();
+    deliveries.end(&ended, instant(8)).await.expect("end");
+    deliveries.end(&ended, instant(9)).await.expect("ending twice is no error");
+    let states: Vec<_> = view().await.deliveries.into_iter().map(state).collect();
+    let expected = |n| if n == 1 { DeliveryState::Failed } else { DeliveryState::Shared };
+    assert_eq!(states, (0..100).map(|n| Some(expected(n))).collect::<Vec<_>>());
+}
+
+/// The rules of [`RolloutStore`].
+///
+/// # Panics
+///
+/// Panics if a rule is broken.
+pub async fn rollout_store_contract(rollouts: &dyn RolloutStore, connectors: &dyn ConnectorStore, prefix: &str) {
+    let to = connector(&format!("{prefix}-o-1"), &format!("{prefix}-team"));
+    let failure = |run: &str, seconds| LiveFailure {
+        delivery: delivery_key(&to.id, &run_key(to.team.as_str(), "w-1", run)),
+        code: FailureCode::RowNotJson,
+        at: instant(seconds),
+    };
+    let noted = async || rollouts.live_failure(&to.id).await.expect("read");
+    rollouts.note_live_failure(&failure("r-0", 1)).await.expect("note");
+    assert_eq!(noted().await, None, "nothing waits for a connector that is not there");
+    connectors.put_connector(&to).await.expect("write");
+    for (run, at) in [("r-1", 2), ("r-2", 3)] {
+        rollouts.note_live_failure(&failure(run, at)).await.expect("note");
+    }
+    assert_eq!(noted().await, Some(failure("r-2", 3)), "the newest is kept");
+    rollouts.forget_live_failure(&to.id).await.expect("forget");
+    rollouts.forget_live_failure(&to.id).await.expect("forgetting twice is no error");
+    assert_eq!(noted().await, None);
+    connectors.put_connector(&to.moved(ConnectorState::Active)).await.expect("write");
+    rollouts.note_live_failure(&failure("r-3", 4)).await.expect("note");
+    assert_eq!(noted().await, None, "an active connector waits for nothing");
 }
 
 /// Many open, aim and load at once.
@@ -291,16 +376,16 @@ pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
     let run = |n: u64| delivery_key(&connector, &run_key(&format!("{prefix}-team"), "w-1", &format!("r-{n}")));
     let aims = join_all((0..10).map(|n| {
         let key = run(0);
-        async move { tables.aim(&key, n, instant(2)).await }
+        async move { tables.aim(&[key], n, instant(2)).await }
     }))
     .await;
-    let aims: BTreeSet<_> = aims.into_iter().map(|aim| aim.expect("aim")).collect();
+    let aims: BTreeSet<_> = aims.into_iter().flat_map(|aims| aims.expect("aim")).collect();
     assert_eq!(aims.len(), 1, "ten that aim agree");
 
     let table = &opened[0];
     let loads = (0..10).map(|n| {
         let key = run(n);
-        async move { tables.loaded(&key, table, n, instant(3)).await }
+        async move { tables.loaded(&[(key, n)], table, instant(3)).await }
     });
     join_all(loads).await.into_iter().for_each(|load| load.expect("note"));
     let table = open(&same).await.expect("open");

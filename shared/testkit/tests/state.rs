@@ -24,12 +24,19 @@ async fn the_fake_table_store_keeps_the_contract() {
     table_store_contract(&state, "p").await;
     table_store_race_contract(&state, "p").await;
     load_contract(&state, &state, &state, "p").await;
+    batch_contract(&state, &state, "p").await;
 }
 
 #[tokio::test]
 async fn the_fake_connector_store_keeps_the_contract() {
     let state = InMemoryState::default();
     connector_store_contract(&state, &state, "p").await;
+}
+
+#[tokio::test]
+async fn the_fake_rollout_store_keeps_the_contract() {
+    let state = InMemoryState::default();
+    rollout_store_contract(&state, &state, "p").await;
 }
 
 #[tokio::test]

@@ -24,11 +24,12 @@ const START_MILLISECONDS_MAX: f64 = 50.0;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Settings as the template gives them; a function reads only its own.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("STATE_TABLE_NAME", "spillway-StateTable-1ABCDEFGHIJKL"),
     ("TABLES_BUCKET", "spillway-tablesbucket-abcdefghijkl"),
     ("RUN_OUTPUT_BUCKET", "spillway-runoutputbucket-abcdefghijkl"),
     ("DELIVER_RUN_ARN", "arn:aws:states:us-east-1:123456789012:stateMachine:DeliverRun-abcdefghijkl"),
+    ("BACKFILL_ARN", "arn:aws:states:us-east-1:123456789012:stateMachine:spillway-backfill"),
     (
         "REFUSED_MESSAGES_QUEUE_URL",
         "https://sqs.us-east-1.amazonaws.com/123456789012/spillway-RunCompletedDeadLetterQueue",

@@ -8,13 +8,13 @@ use delivery::ports::{DeliveryStore, PortError};
 use delivery::state::{Delivery, DeliveryState, Ended, Step};
 use delivery::timestamp::Timestamp;
 
+use super::DynamoStore;
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
 use super::outbox::waiting_item;
-use super::{DynamoStore, Transacted};
 
-/// The most deliveries of one transaction.
-const WRITES_MAX: usize = 100;
+/// The most deliveries of one transaction that puts a row with each.
+const PAIRS_MAX: usize = 50;
 
 const ENTER: &str = "note that a step began";
 const END: &str = "note the outcome of a delivery";
@@ -23,32 +23,30 @@ const READ: &str = "read the delivery's record";
 #[async_trait]
 impl DeliveryStore for DynamoStore {
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError> {
-        for some in deliveries.chunks(WRITES_MAX) {
-            let writes: Vec<_> = some.iter().map(|delivery| entered(delivery, step, now)).collect();
-            let together = writes.len() > 1 && self.transact(ENTER, writes.clone()).await? == Transacted::Done;
-            // One that is shared already keeps the others from being written together.
-            if !together {
-                for write in writes {
-                    self.update(ENTER, write).await?;
-                }
-            }
-        }
+        let writes = deliveries.iter().map(|delivery| entered(delivery, step, now)).collect();
+        self.update_each(ENTER, writes).await?;
         Ok(())
     }
 
-    async fn end(&self, delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> Result<(), PortError> {
-        let noted = outcome(delivery, ended, now);
-        match ended {
-            // The row only with the first `shared`: a delivery that is shared refuses the whole transaction.
-            Ended::Shared(delivered) => {
-                let row = delivered.row(&delivery.run, now);
-                let row = waiting_item(&delivery.connector, MetadataTable::WorkflowRuns, &row, now, END)?;
-                let _ = self.transact(END, vec![noted, row]).await?;
-            }
-            Ended::Failed(_) => {
-                self.update(END, noted).await?;
+    async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError> {
+        let (mut shared, mut failed) = (Vec::new(), Vec::new());
+        for (delivery, ended) in ended {
+            let noted = outcome(delivery, ended, now);
+            match ended {
+                // The row only with the first `shared`: a delivery that is shared refuses both writes.
+                Ended::Shared(delivered) => {
+                    let row = delivered.row(&delivery.run, now);
+                    let row = waiting_item(&delivery.connector, MetadataTable::WorkflowRuns, &row, now, END)?;
+                    shared.push((noted, row));
+                }
+                Ended::Failed(_) => failed.push(noted),
             }
         }
+        while !shared.is_empty() {
+            let rest = shared.split_off(shared.len().min(PAIRS_MAX));
+            self.write_pairs(END, std::mem::replace(&mut shared, rest)).await?;
+        }
+        self.update_each(END, failed).await?;
         Ok(())
     }
 
@@ -96,6 +94,7 @@ pub(super) fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> 
             .remove("code")
             .remove("message"),
         Ended::Failed(failure) => moved(delivery, DeliveryState::Failed, now)
+            .when("attribute_not_exists(#state) OR (#state <> :final AND #state <> :state)")
             .set("phase", text(failure.phase().as_str()))
             .set("code", text(failure.code.as_str()))
             .set("message", text(&failure.message)),

@@ -94,6 +94,10 @@ impl Key {
         Self::of_connector(connector, "CATALOGUE")
     }
 
+    pub(super) fn live_failure(connector: &ConnectorId) -> Self {
+        Self::of_connector(connector, "LIVE_FAILED")
+    }
+
     pub(super) fn newest_activation(connector: &ConnectorId) -> Self {
         Self::of_connector(connector, "ACTIVATION")
     }

@@ -55,29 +55,34 @@ impl Outbox for DynamoStore {
             let write = waiting_item(connector, table, &kept, now, PUT)?;
             let row_bytes = write.text_bytes();
             if some.len() == PUT_ROWS_MAX || (some_bytes + row_bytes > PUT_BYTES_MAX && !some.is_empty()) {
-                self.put_new(std::mem::take(&mut some)).await?;
+                self.write_pairs(PUT, std::mem::take(&mut some)).await?;
                 some_bytes = 0;
             }
             some_bytes += row_bytes;
             some.push((seen_item(connector, table, &row.key, now), write));
         }
-        self.put_new(some).await
+        self.write_pairs(PUT, some).await
     }
 }
 
 impl DynamoStore {
-    /// Puts rows together with the marks that they were put, leaving out those that have a mark.
-    async fn put_new(&self, mut rows: Vec<(Write, Write)>) -> Result<(), PortError> {
+    /// Pairs of writes in one transaction, leaving out the pairs whose first write is refused: what they say was
+    /// written before.
+    pub(super) async fn write_pairs(
+        &self,
+        operation: &'static str,
+        mut pairs: Vec<(Write, Write)>,
+    ) -> Result<(), PortError> {
         for _ in 0..CONFLICT_ATTEMPTS_MAX {
-            if rows.is_empty() {
+            if pairs.is_empty() {
                 return Ok(());
             }
-            let writes = rows.iter().flat_map(|(seen, row)| [seen.clone(), row.clone()]).collect();
-            let Transacted::Refused(met) = self.transact(PUT, writes).await? else { return Ok(()) };
+            let writes = pairs.iter().flat_map(|(first, second)| [first.clone(), second.clone()]).collect();
+            let Transacted::Refused(met) = self.transact(operation, writes).await? else { return Ok(()) };
             let new = met.chunks(2).map(|pair| !matches!(pair.first(), Some(Met::Condition(_))));
-            rows = rows.into_iter().zip(new).filter_map(|(row, new)| new.then_some(row)).collect();
+            pairs = pairs.into_iter().zip(new).filter_map(|(pair, new)| new.then_some(pair)).collect();
         }
-        Err(busy(PUT))
+        Err(busy(operation))
     }
 
     pub(super) async fn first_waiting(

@@ -1,8 +1,9 @@
 //! What is known of tables: schema versions and labels, how far their logs reach, and what `__LATEST` mirrors.
 
 use async_trait::async_trait;
+use delivery::batch::Batch;
 use delivery::ids::{ConnectorId, DeliveryKey, WorkflowId};
-use delivery::ports::{LoadView, PortError, PortErrorKind, TableStore};
+use delivery::ports::{DeliveryStore as _, LoadView, PortError, PortErrorKind, TableStore};
 use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::Step;
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
@@ -26,18 +27,19 @@ const PUT_LATEST: &str = "note the state of a latest table";
 
 #[async_trait]
 impl TableStore for DynamoStore {
-    async fn load_view(&self, delivery: &DeliveryKey, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
-        let keys = [
-            Key::connector(&delivery.connector),
-            Key::delivery(delivery),
-            Key::table(&delivery.connector, &delivery.run.workflow, fingerprint),
-        ];
-        let [connector, record, table] = self.get_all(VIEW, keys).await?;
-        Ok(LoadView {
-            connector: connector.map(|item| connectors::read(&item, VIEW)).transpose()?,
-            delivery: record.map(|item| deliveries::read(delivery, &item, VIEW)).transpose()?,
-            table: table.map(|item| read_table(&item, VIEW)).transpose()?,
-        })
+    async fn load_view(&self, batch: &Batch, fingerprint: &Fingerprint) -> Result<LoadView, PortError> {
+        let deliveries = batch.deliveries();
+        let mut keys =
+            vec![Key::connector(&batch.connector), Key::table(&batch.connector, &batch.workflow, fingerprint)];
+        keys.extend(deliveries.iter().map(Key::delivery));
+        let mut found = self.get_many(VIEW, &keys).await?.into_iter();
+        let connector = found.next().flatten().map(|item| connectors::read(&item, VIEW)).transpose()?;
+        let table = found.next().flatten().map(|item| read_table(&item, VIEW)).transpose()?;
+        let read = |(delivery, item): (&DeliveryKey, Option<Item>)| {
+            item.map(|item| deliveries::read(delivery, &item, VIEW)).transpose()
+        };
+        let deliveries = deliveries.iter().zip(found).map(read).collect::<Result<_, _>>()?;
+        Ok(LoadView { connector, deliveries, table })
     }
 
     async fn open_schema_version(
@@ -72,43 +74,47 @@ impl TableStore for DynamoStore {
         Err(busy(OPEN))
     }
 
-    async fn aim(&self, delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Result<u64, PortError> {
-        let item = match self.update(AIM, aimed(delivery, table_version, now)).await? {
-            Written::Done(item) => item,
-            Written::Refused(item) => item.unwrap_or_default(),
-        };
-        let kept = Attributes::of(&item, AIM).optional_number("aimed_table_version")?;
-        Ok(kept.unwrap_or(table_version))
+    async fn aim(&self, deliveries: &[DeliveryKey], table_version: u64, now: Timestamp) -> Result<Vec<u64>, PortError> {
+        // The answer to one update tells the kept aim; a transaction has no answer but its refusals.
+        let write = if deliveries.len() == 1 { aimed } else { aimed_first };
+        let writes = deliveries.iter().map(|delivery| write(delivery, table_version, now)).collect();
+        let mut kept = Vec::with_capacity(deliveries.len());
+        let mut aimed_before = Vec::new();
+        for (delivery, written) in deliveries.iter().zip(self.update_each(AIM, writes).await?) {
+            let item = match written {
+                Written::Done(item) => item,
+                Written::Refused(item) => {
+                    aimed_before.push(delivery.clone());
+                    item.unwrap_or_default()
+                }
+            };
+            kept.push(Attributes::of(&item, AIM).optional_number("aimed_table_version")?.unwrap_or(table_version));
+        }
+        if deliveries.len() > 1 {
+            self.enter(&aimed_before, Step::Loading, now).await?;
+        }
+        Ok(kept)
     }
 
     async fn loaded(
         &self,
-        delivery: &DeliveryKey,
+        deliveries: &[(DeliveryKey, u64)],
         table: &VersionTable,
-        table_version: u64,
         now: Timestamp,
     ) -> Result<(), PortError> {
-        let noted = noted(delivery, table, table_version, now);
-        let key = Key::table(&delivery.connector, &delivery.run.workflow, &table.fingerprint);
-        let reached = Write::update(key).set("table_version", number(table_version)).when(
+        let Some((first, _)) = deliveries.first() else { return Ok(()) };
+        let newest = deliveries.iter().map(|(_, table_version)| *table_version).max().unwrap_or_default();
+        let key = Key::table(&first.connector, &first.run.workflow, &table.fingerprint);
+        let reached = Write::update(key).set("table_version", number(newest)).when(
             "attribute_exists(#pk) AND (attribute_not_exists(#table_version) OR #table_version <= :table_version)",
         );
-        let Transacted::Refused(met) = self.transact(LOADED, vec![noted.clone(), reached.clone()]).await? else {
-            return Ok(());
-        };
-        match met.get(1) {
-            Some(Met::Condition(None)) => return Err(unopened(LOADED)),
-            // A neighbour's commit is ahead.
-            Some(Met::Condition(Some(_))) => {}
-            // The delivery is shared, but the log reaches this far all the same.
-            Some(Met::Nothing) | None => {
-                self.update(LOADED, reached).await?;
-            }
+        let noted = deliveries.iter().map(|(delivery, table_version)| noted(delivery, table, *table_version, now));
+        let written = self.update_each(LOADED, std::iter::once(reached).chain(noted).collect()).await?;
+        match written.first() {
+            Some(Written::Refused(None)) => Err(unopened(LOADED)),
+            // Or a neighbour's commit is ahead.
+            Some(Written::Done(_) | Written::Refused(Some(_))) | None => Ok(()),
         }
-        if matches!(met.first(), Some(Met::Nothing)) {
-            self.update(LOADED, noted).await?;
-        }
-        Ok(())
     }
 
     async fn version_table_shared(
@@ -145,6 +151,13 @@ impl TableStore for DynamoStore {
 
 pub(super) fn aimed(delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Write {
     deliveries::entered(delivery, Step::Loading, now).set_once("aimed_table_version", number(table_version))
+}
+
+/// The first aim of a delivery, refused if there is one.
+pub(super) fn aimed_first(delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Write {
+    deliveries::entered(delivery, Step::Loading, now)
+        .set("aimed_table_version", number(table_version))
+        .when("(attribute_not_exists(#state) OR #state <> :final) AND attribute_not_exists(#aimed_table_version)")
 }
 
 pub(super) fn noted(delivery: &DeliveryKey, table: &VersionTable, table_version: u64, now: Timestamp) -> Write {

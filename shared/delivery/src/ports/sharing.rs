@@ -125,7 +125,7 @@ pub struct FetchedFile {
 /// Reads a share the way the recipient does: over HTTP, with a bearer token.
 #[async_trait]
 pub trait ShareReader: Send + Sync {
-    /// Reads what a table version holds of one run: schema and files.
+    /// Reads what a table version holds: schema and files.
     async fn read(
         &self,
         connector: &ConnectorId,
@@ -135,6 +135,15 @@ pub trait ShareReader: Send + Sync {
 
     /// Fetches the footer of one file by its URL.
     async fn fetch_footer(&self, file: &SharedFile) -> Result<FetchedFile, PortError>;
+
+    /// Fetches the footers of several files; what became of each, in order.
+    async fn fetch_footer_each(&self, files: &[SharedFile]) -> Vec<Result<FetchedFile, PortError>> {
+        let mut each = Vec::with_capacity(files.len());
+        for file in files {
+            each.push(self.fetch_footer(file).await);
+        }
+        each
+    }
 }
 
 /// What a proof reads of a table.
@@ -142,12 +151,12 @@ pub trait ShareReader: Send + Sync {
 pub enum ReadScope<'a> {
     /// The newest table version, all files.
     Newest,
-    /// One run in one table version: the run's files are those whose statistics hold its id.
-    Run {
+    /// Some runs in one table version: a run's files are those whose statistics hold its id.
+    Runs {
         /// The table version.
         table_version: u64,
-        /// The run's id.
-        run_id: &'a str,
+        /// The runs' ids.
+        run_ids: &'a [&'a str],
     },
 }
 

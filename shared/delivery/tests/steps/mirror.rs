@@ -12,17 +12,10 @@ impl World {
 
     async fn stay_behind(&self, run: &Run) -> Proven {
         self.record(run).await;
-        let staging = Staging {
-            runs: &self.state,
-            deliveries: &self.state,
-            manifests: &self.lake,
-            stager: &self.lake,
-            clock: &Noon,
-        };
         let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
-        let staged = stage(staging, &run.key, std::slice::from_ref(&delivery.connector)).await.unwrap();
-        let published = self.publish_through(&delivery, &staged.schema, &self.lake).await.unwrap();
-        Proven { source: published.table.name, source_version: published.table_version, finished_at: run.finished_at }
+        let staged = self.stage_runs(std::slice::from_ref(run)).await.unwrap().remove(0);
+        let published = self.publish_batch(&Batch::of(&delivery), &staged.fingerprint, &self.lake).await.unwrap();
+        Proven { source: published.table.name, source_version: published.runs[0].1, finished_at: run.finished_at }
     }
 
     async fn promote(&self, run: &Run, proven: &Proven) -> Result<(), StepError> {
@@ -33,7 +26,7 @@ impl World {
             backend: &self.state,
             clock: &Noon,
         };
-        promote(promoting, &delivery_key(&connector_id(CONNECTOR), &run.key), &label(), proven).await
+        promote(promoting, &Batch::of(&delivery_key(&connector_id(CONNECTOR), &run.key)), &label(), proven).await
     }
 
     async fn log_of(&self, table: &TableName) -> Vec<LoggedCommit> {
@@ -148,7 +141,7 @@ async fn a_load_that_aimed_at_a_version_that_was_cleaned_up_is_found_or_made_onc
             world.stay_behind(&run).await;
             world.state.forget_load(&delivery);
         } else {
-            world.state.aim(&delivery, 0, instant(0)).await.unwrap();
+            world.state.aim(std::slice::from_ref(&delivery), 0, instant(0)).await.unwrap();
         }
         for n in 0..4 {
             world.stay_behind(&a_run(&format!("n{n}"), n)).await;

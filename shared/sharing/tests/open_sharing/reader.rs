@@ -69,7 +69,7 @@ fn table(name: &str) -> TableName {
 async fn a_run_is_read_in_its_table_version() {
     let world = World::new().await;
     let reader = reader(&world).await;
-    let scope = ReadScope::Run { table_version: 1, run_id: "run-1" };
+    let scope = ReadScope::Runs { table_version: 1, run_ids: &["run-1"] };
     let view = reader.read(&connector_id("acme"), &table("WF_A__V1"), scope).await.unwrap();
     assert_eq!(view.table_version, 1);
     assert_eq!(view.columns, ["n long", "run_id string"]);
