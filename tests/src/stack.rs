@@ -318,6 +318,24 @@ impl Stack {
         })
     }
 
+    /// Waits until a run is recorded, wanted or not.
+    pub async fn recorded(&self, team: &str, workflow: &str, run: &str) {
+        until("a run is recorded", async || {
+            let item = self
+                .dynamodb
+                .get_item()
+                .table_name(self.output("StateTableName"))
+                .consistent_read(true)
+                .key("pk", AttributeValue::S(format!("RUNS#{team}#{workflow}")))
+                .key("sk", AttributeValue::S(format!("RUN#{run}")))
+                .send()
+                .await
+                .unwrap();
+            item.item.map(|_| ())
+        })
+        .await;
+    }
+
     /// Waits until a delivery is `shared` or `failed`.
     pub async fn delivered(&self, connector: &str, workflow: &str, run: &str) -> DeliveryRecord {
         until("a delivery ends", async || {

@@ -10,6 +10,7 @@
 
 mod activity;
 mod bad_input;
+mod batches;
 mod cast_policy;
 mod contracts;
 mod exactly_once;
