@@ -1,6 +1,6 @@
 //! The steps over in-memory ports: a whole delivery, with every failure of every port call.
 
-#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests end at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

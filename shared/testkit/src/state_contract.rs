@@ -296,7 +296,7 @@ pub async fn batch_contract(tables: &dyn TableStore, deliveries: &dyn DeliverySt
         assert_eq!(seen.key, all[n]);
         assert_eq!(seen.state == DeliveryState::Shared, shared, "shared is final among a hundred");
         assert_eq!(seen.state == DeliveryState::InProgress(Step::Loading), !shared, "the others go on: {n}");
-        assert_eq!(seen.aimed_table_version, (!shared).then(|| expected(n) as u64), "{n}");
+        assert_eq!(seen.aimed_table_version, (!shared).then(|| expected(n)), "{n}");
     }
 
     let loaded: Vec<_> = all.iter().map(|key| (key.clone(), if *key == all[7] { 5 } else { 11 })).collect();
