@@ -444,6 +444,9 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
     assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
+    let all = connectors.connectors().await.expect("list");
+    let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
+    assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");
 }
 
 /// The rules of [`SharingBackend`].
