@@ -344,6 +344,12 @@ impl Clock for ManualClock {
 pub struct CountedSecrets(AtomicU64);
 
 impl CountedSecrets {
+    /// Secrets that are counted from another number on.
+    #[must_use]
+    pub fn starting_at(n: u64) -> Self {
+        Self(AtomicU64::new(n))
+    }
+
     /// The n-th secret, counted from 1.
     #[must_use]
     pub fn nth(n: u64) -> Secret {
