@@ -14,8 +14,12 @@ use serde_json::json;
 use tests::kills::Command;
 use tests::{Run, Stack, set_up_input, table_name, unique};
 
+/// Faults and counts are the gateway's: one command at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
+    let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
     let set_up = Command {
         machine: "SetupConnector",
@@ -57,6 +61,7 @@ fn count(audit: &[String], action: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabling_that_is_interrupted_anywhere_disables_once() {
+    let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
     let disable =
         Command { machine: "DisableConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
@@ -76,6 +81,7 @@ async fn a_disabling_that_is_interrupted_anywhere_disables_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_that_is_interrupted_anywhere_revokes_once_and_for_good() {
+    let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
     let revoke =
         Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
@@ -99,6 +105,7 @@ async fn a_revocation_that_is_interrupted_anywhere_revokes_once_and_for_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_is_interrupted_anywhere_leaves_the_recipient_its_access() {
+    let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
     let rotate = Command {
         machine: "RotateToken",
