@@ -235,23 +235,23 @@ async fn a_token_that_ends_soon_is_warned_of_once_by_the_schedules_function() {
     watch().await;
     assert_eq!(warnings().await, 0, "40 days are left");
 
-    // As if 33 and more days had gone by.
+    // As if the token had been made longer ago.
     let key = stack.items(&format!("TOKENS#{connector}"), "TOKEN#").await.remove(0);
-    let end = |days: u64| {
+    let days_from_now = |days: i64| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        delivery::timestamp::Timestamp::EPOCH
-            .plus_seconds(i64::try_from(now + days * 86_400 - 600).unwrap())
-            .to_string()
+        let seconds = i64::try_from(now).unwrap() + days * 86_400 - 600;
+        delivery::timestamp::Timestamp::EPOCH.plus_seconds(seconds).to_string()
     };
-    for (left, given) in [(29, 1), (29, 1), (7, 2), (1, 3), (1, 3)] {
+    for (left, given) in [(29_i64, 1), (29, 1), (7, 2), (1, 3), (1, 3)] {
         stack
             .dynamodb
             .update_item()
             .table_name(stack.output("StateTableName"))
             .key("pk", key["pk"].clone())
             .key("sk", key["sk"].clone())
-            .update_expression("SET expires_at = :at")
-            .expression_attribute_values(":at", AttributeValue::S(end(left)))
+            .update_expression("SET expires_at = :end, made_at = :made")
+            .expression_attribute_values(":end", AttributeValue::S(days_from_now(left)))
+            .expression_attribute_values(":made", AttributeValue::S(days_from_now(left - 40)))
             .send()
             .await
             .unwrap();

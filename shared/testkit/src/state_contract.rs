@@ -411,7 +411,13 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
     assert_eq!(ready().await, [], "a connector that is not ready takes no data");
 
-    let first = Connector { state: ConnectorState::Ready, activity_log: false, max_rejected_fraction: 0.25, ..first };
+    let first = Connector {
+        state: ConnectorState::Ready,
+        activity_log: false,
+        max_rejected_fraction: 0.25,
+        revision: 1,
+        ..first
+    };
     connectors.put_connector(&first).await.expect("write");
     connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
