@@ -9,15 +9,23 @@ use crate::document::{each, resources, state_machines, template, texts};
 use crate::functions::{function_name, pascal};
 
 /// Tasks that are not named for their function, because it has another task, too.
-const OTHER_TASKS: [(&str, &str); 4] = [
+const OTHER_TASKS: [(&str, &str); 5] = [
     ("RecordFailure", "record-outcome"),
     ("FailEveryConnector", "record-outcome"),
     ("ProveShare", "prove-delivery"),
     ("MarkReady", "provision-connector"),
+    ("EndTokens", "change-connector"),
 ];
 
-/// Functions that no state machine calls: queues and a URL do.
-const NOT_TASKS: [&str; 5] = ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share"];
+/// Functions that no state machine calls: queues, a schedule and a URL do.
+const NOT_TASKS: [&str; 6] =
+    ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share", "watch-connectors"];
+
+/// What a task that calls a function has as its resource.
+const CALL: &str = "arn:aws:states:::lambda:invoke";
+
+/// What a task that runs another state machine to its end has as its resource.
+const RUN: &str = "arn:aws:states:::states:startExecution.sync:2";
 
 /// Errors that Lambda and Step Functions make themselves, when a function could not be called or gave no answer.
 const PLATFORM_ERRORS: [&str; 9] = [
@@ -64,8 +72,14 @@ fn states() -> Vec<State> {
     states
 }
 
+/// The tasks that call functions.
 fn tasks() -> Vec<State> {
-    states().into_iter().filter(|state| state.body["Type"] == "Task").collect()
+    states().into_iter().filter(|state| state.body["Type"] == "Task" && state.body["Resource"] == CALL).collect()
+}
+
+/// The tasks that run other state machines.
+fn runs() -> Vec<State> {
+    states().into_iter().filter(|state| state.body["Type"] == "Task" && state.body["Resource"] == RUN).collect()
 }
 
 fn state(name: &str) -> Value {
@@ -80,6 +94,12 @@ fn error_names<'a>(task: &'a Value, field: &str) -> BTreeSet<&'a str> {
 fn variable(task: &Value) -> &str {
     let name = task["Parameters"]["FunctionName"].as_str().unwrap();
     name.strip_prefix("${").unwrap().strip_suffix('}').unwrap()
+}
+
+/// The variable in a task's `StateMachineArn`, such as `BackfillArn`.
+fn run_machine(task: &Value) -> String {
+    let name = task["Parameters"]["StateMachineArn"].as_str().unwrap();
+    name.strip_prefix("${").unwrap().strip_suffix('}').unwrap().to_owned()
 }
 
 fn called_function(task: &Value) -> String {
@@ -166,8 +186,10 @@ fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
             .map(|task| variable(&task.body).to_owned())
             .collect();
         let given = properties["DefinitionSubstitutions"].as_object().unwrap();
-        assert_eq!(given.keys().cloned().collect::<BTreeSet<_>>(), named, "{file}");
-        for (name, value) in given {
+        let run = runs().into_iter().filter(|task| task.machine == file).map(|task| run_machine(&task.body));
+        let all: BTreeSet<String> = named.iter().cloned().chain(run).collect();
+        assert_eq!(given.keys().cloned().collect::<BTreeSet<_>>(), all, "{file}");
+        for (name, value) in given.iter().filter(|(name, _)| named.contains(*name)) {
             assert_eq!(value["Fn::GetAtt"], format!("{}.Arn", name.strip_suffix("Arn").unwrap()), "{file}");
         }
         let statements = each(&properties["Policies"][0]["Statement"]);
@@ -232,6 +254,63 @@ fn a_failed_connector_does_not_end_the_map() {
     assert_eq!(inner["RecordOutcome"]["ResultSelector"], json!({ "failed.$": "$.Payload.failed" }));
     assert_eq!(inner["ConnectorFailed"]["Parameters"], json!({ "failed.$": "States.Array($.connectorId)" }));
     assert!((1..=40).contains(&map["MaxConcurrency"].as_u64().unwrap()), "an inline map runs 40 at once at most");
+}
+
+#[test]
+fn every_task_calls_a_function_or_runs_a_state_machine() {
+    let all = states().into_iter().filter(|state| state.body["Type"] == "Task").count();
+    assert_eq!(tasks().len() + runs().len(), all);
+}
+
+/// Whoever runs another state machine to its end starts it, looks at it, ends it with its own end, and is woken by a
+/// rule that Step Functions makes.
+#[test]
+fn a_machine_that_runs_another_may_do_that_and_no_more() {
+    let template = template();
+    for task in runs() {
+        let machine = resources(&template, "AWS::Serverless::StateMachine")
+            .into_values()
+            .find(|machine| machine["Properties"]["DefinitionUri"] == format!("state-machines/{}", task.machine))
+            .unwrap();
+        let properties = &machine["Properties"];
+        let arn = &properties["DefinitionSubstitutions"][run_machine(&task.body)];
+        let statements = each(&properties["Policies"][0]["Statement"]);
+        let resource = |action: &str| {
+            let mut allowing = statements.iter().filter(|statement| texts(&statement["Action"]).contains(&action));
+            let found = allowing.next().unwrap()["Resource"].clone();
+            assert!(allowing.next().is_none(), "{}: {action}", task.machine);
+            found
+        };
+        assert_eq!(resource("states:StartExecution"), *arn);
+        let executions = arn["Fn::Sub"].as_str().unwrap().replace(":stateMachine:", ":execution:") + ":*";
+        for action in ["states:DescribeExecution", "states:StopExecution"] {
+            assert_eq!(resource(action), json!({ "Fn::Sub": executions }));
+        }
+        for action in ["events:DescribeRule", "events:PutRule", "events:PutTargets"] {
+            let rule = resource(action);
+            assert!(
+                rule["Fn::Sub"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(":rule/StepFunctionsGetEventsForStepFunctionsExecutionRule")
+            );
+        }
+        let last = task.body["Catch"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["ErrorEquals"], json!(["States.ALL"]), "{}", task.name);
+    }
+}
+
+/// Tokens of before end only behind the new link, and the link is in no output.
+#[test]
+fn a_rotation_mails_before_it_ends_anything() {
+    let states = states().into_iter().filter(|state| state.machine == "rotate-token.asl.json");
+    let states: BTreeMap<String, Value> = states.map(|state| (state.name, state.body)).collect();
+    assert_eq!(states["InviteRecipient"]["Next"], "EndTokens");
+    assert_eq!(states["InviteRecipient"]["ResultPath"], Value::Null);
+    assert_eq!(states["EndTokens"]["Next"], "TokenRotated");
+    let output = states["TokenRotated"]["Parameters"].as_object().unwrap();
+    let names: Vec<&str> = output.keys().map(String::as_str).collect();
+    assert_eq!(names, ["connectorId.$", "rotation.$", "tokensEndAt.$"]);
 }
 
 #[test]

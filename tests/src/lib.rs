@@ -9,6 +9,7 @@
 )]
 
 pub mod kills;
+pub mod lifecycle;
 pub mod place;
 pub mod recipient;
 pub mod runs;

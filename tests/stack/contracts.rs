@@ -6,6 +6,7 @@ use aws::dynamo::DynamoStore;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
+use testkit::token_contract::recipient_token_contract;
 use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
 use tests::{Stack, unique};
 
@@ -56,6 +57,7 @@ async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
     let prefix = format!("s{}", unique());
     sharing_contract::share_catalog_contract(&store, &store, &store, &prefix).await;
     sharing_contract::activation_store_contract(&store, &store, &prefix).await;
+    recipient_token_contract(&store, &format!("h{}", unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

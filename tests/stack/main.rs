@@ -8,6 +8,7 @@
     reason = "tests end at the first surprise"
 )]
 
+mod activation_page;
 mod activity;
 mod bad_input;
 mod batches;
@@ -16,6 +17,7 @@ mod contracts;
 mod exactly_once;
 mod formats;
 mod latest;
+mod lifecycle;
 mod maintenance;
 mod metadata_tables;
 mod real_data;

@@ -6,6 +6,7 @@
 //! | `CONNECTOR#<id>` | `CONNECTOR` | a connector |
 //! | `CONNECTOR#<id>` | `AUDIT#<revision>` | what was done to it: who, when, what |
 //! | `TEAM#<team>` | `CONNECTOR#<id>` | its entry among the team's |
+//! | `CONNECTORS` | `CONNECTOR#<id>` | its entry among all |
 //! | `CONNECTOR#<id>` | `DELIVERY#<workflow>#<run>` | a delivery |
 //! | `CONNECTOR#<id>` | `TABLE#<workflow>#<fingerprint>` | a version table |
 //! | `CONNECTOR#<id>` | `WORKFLOW#<workflow>` | its label and newest schema version |
@@ -21,7 +22,7 @@
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
 //! | `SHARE#<id in lower case>` | `TABLE#<name in upper case>` | a shared table |
 //! | `TOKEN#<hash>` | `TOKEN` | what a token opens |
-//! | `TOKENS#<connector>` | `TOKEN#<hash>` | a recipient's token of the connector, and when it ends |
+//! | `TOKENS#<connector>` | `TOKEN#<hash>` | a recipient's token of the connector: when it ends, which warning was given |
 //! | `ACTIVATION#<hash>` | `ACTIVATION` | an activation |
 //!
 //! Ids hold no `#`, so keys cannot run into each other; a waiting row's key is the last part of its item's. Every rule that two writers could break is a condition of the
@@ -34,6 +35,7 @@ mod expression;
 mod item;
 mod metadata;
 mod outbox;
+mod recipients;
 mod rollouts;
 mod runs;
 mod shares;

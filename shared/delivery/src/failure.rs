@@ -21,6 +21,8 @@ pub enum Phase {
     Proof,
     /// A connector could not be set up.
     Setup,
+    /// A connector that was set up could not be changed, or its tokens not be watched.
+    Lifecycle,
     /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
     Maintenance,
 }
@@ -38,6 +40,7 @@ impl Phase {
             Self::Share => "share",
             Self::Proof => "proof",
             Self::Setup => "setup",
+            Self::Lifecycle => "lifecycle",
             Self::Maintenance => "maintenance",
         }
     }
@@ -251,6 +254,23 @@ codes! {
     InvitationRefused = "INVITATION_REFUSED", Setup, Defect;
     /// A set-up function ended without an answer, several times.
     SetupInterrupted = "SETUP_INTERRUPTED", Setup, Transient;
+
+    /// The command is not possible before the connector was set up.
+    ChangeRefused = "CHANGE_REFUSED", Lifecycle, Rejected;
+    /// The recipient reads without a token: there is nothing to rotate.
+    RotationUnsupported = "ROTATION_UNSUPPORTED", Lifecycle, Rejected;
+    /// A connector was changed by others at the same moment, every time.
+    ChangeConflict = "CHANGE_CONFLICT", Lifecycle, Conflict;
+    /// The state table or the sharing backend did not answer while a connector was changed.
+    ChangeUnavailable = "CHANGE_UNAVAILABLE", Lifecycle, Transient;
+    /// The function that changes connectors lacks a permission.
+    ChangeDenied = "CHANGE_DENIED", Lifecycle, Defect;
+    /// A function that changes connectors ended without an answer, several times.
+    ChangeInterrupted = "CHANGE_INTERRUPTED", Lifecycle, Transient;
+    /// A connector takes data again, and what it missed could not all be delivered.
+    CatchUpFailed = "CATCH_UP_FAILED", Lifecycle, Defect;
+    /// The state table or the mail service did not answer while tokens were watched.
+    WatchUnavailable = "WATCH_UNAVAILABLE", Lifecycle, Transient;
 
     /// Storage or the queue did not answer while a table was maintained.
     MaintenanceUnavailable = "MAINTENANCE_UNAVAILABLE", Maintenance, Transient;

@@ -418,6 +418,9 @@ pub trait ConnectorStore: Send + Sync {
         entry: &AuditEntry,
     ) -> Result<Changed, PortError>;
 
+    /// Every connector that was ever set up, in the order of their ids.
+    async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError>;
+
     /// A connector's audit, oldest first: at most the newest `limit` entries.
     async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError>;
 }

@@ -5,18 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use delivery::connector::Connector;
-use delivery::ids::ConnectorId;
+use delivery::lifecycle::LINK_LIFE_SECONDS;
 use delivery::ports::{Clock, Invitation, Inviter, PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
 use crate::secrets::OsSecrets;
 use crate::{activation, server};
-
-/// How long an activation link can be used, in days.
-pub const LINK_LIFE_DAYS: u16 = 7;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// An [`Inviter`] by activation link and e-mail.
 pub struct LinkInviter {
@@ -56,15 +51,16 @@ impl LinkInviter {
 
 #[async_trait]
 impl Inviter for LinkInviter {
-    async fn invitation(&self, connector: &ConnectorId) -> Result<Invitation, PortError> {
+    async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError> {
         let now = self.clock.now();
-        let newest = self.activations.newest(connector).await?;
-        let sent = newest.is_some_and(|(activation, mailed)| match activation.state {
-            ActivationState::Used => true,
-            ActivationState::Unused => mailed == Mailed::Yes && now < activation.expires_at,
-            ActivationState::Replaced => false,
-        });
-        Ok(if sent { Invitation::Sent } else { Invitation::Unsent })
+        let newest = self.activations.newest(&connector.id).await?;
+        // Whoever reads an older connector than the link's does not send it again.
+        let newest = newest.filter(|(activation, _)| activation.rotation >= connector.rotation_number());
+        Ok(newest.map_or(Invitation::Unsent, |(activation, mailed)| match activation.state {
+            ActivationState::Used => Invitation::Used,
+            ActivationState::Unused if mailed == Mailed::Yes && now < activation.expires_at => Invitation::Open,
+            ActivationState::Unused | ActivationState::Replaced | ActivationState::Revoked => Invitation::Unsent,
+        }))
     }
 
     /// The hash is stored before the e-mail leaves, so that no link is out that does not work; it is noted as mailed
@@ -79,24 +75,37 @@ impl Inviter for LinkInviter {
         let activation = Activation {
             connector: connector.id.clone(),
             endpoint: server::endpoint(&self.host_url),
-            expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(LINK_LIFE_DAYS)),
+            expires_at: now.plus_seconds(LINK_LIFE_SECONDS),
             token_lifetime_days: recipient.token_lifetime_days,
             allowed_ips: recipient.allowed_ips.clone(),
             state: ActivationState::Unused,
+            rotation: connector.rotation_number(),
         };
         self.activations.put(&link, &activation).await?;
         let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
         let mail = Mail {
             to: &recipient.secure_contact,
             subject: &format!("Activate your access to the data share {}", connector.share_name()),
-            body: body(connector, &activation, &url),
+            body: body(connector, &activation, &url, now),
         };
         self.mailer.send(mail).await?;
         self.activations.mailed(&connector.id, &link).await
     }
 }
 
-fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
+fn body(connector: &Connector, activation: &Activation, url: &str, now: Timestamp) -> String {
+    let share = connector.share_name();
+    let rotated = connector.rotation.map_or_else(String::new, |rotation| {
+        // The contact may have no earlier credential; the sentence says "if".
+        if rotation.tokens_end_at > now {
+            format!(
+                "- If you have an earlier credential for this share, it works until {}. Replace it before.\n",
+                rotation.tokens_end_at.minute_text()
+            )
+        } else {
+            "- If you have an earlier credential for this share, it works no longer.\n".to_owned()
+        }
+    });
     format!(
         "Hello,\n\
          \n\
@@ -108,11 +117,11 @@ fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
          \n\
          - The link works until {until}, and for one download.\n\
          - The credential is good for {days} days from the download. It reads the share, and cannot change it.\n\
+         {rotated}\
          - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
          \n\
          If the link was used and it was not you, if it has expired, or if you did not expect this e-mail, contact \
          the person at your data provider who arranged the share.\n",
-        share = connector.share_name(),
         until = activation.expires_at.minute_text(),
         days = activation.token_lifetime_days,
     )

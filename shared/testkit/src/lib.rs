@@ -14,3 +14,4 @@ pub mod metadata_contract;
 pub mod sharing;
 pub mod state;
 pub mod state_contract;
+pub mod token_contract;

@@ -407,6 +407,10 @@ impl ConnectorStore for InMemoryState {
         })
     }
 
+    async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError> {
+        self.call("list the connectors", |inner| Ok(inner.connectors.keys().cloned().collect()))
+    }
+
     async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {
         self.call("read a connector's audit", |inner| {
             let entries = inner.audits.get(id).map(Vec::as_slice).unwrap_or_default();

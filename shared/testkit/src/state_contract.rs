@@ -411,7 +411,13 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
     assert_eq!(ready().await, [], "a connector that is not ready takes no data");
 
-    let first = Connector { state: ConnectorState::Ready, activity_log: false, max_rejected_fraction: 0.25, ..first };
+    let first = Connector {
+        state: ConnectorState::Ready,
+        activity_log: false,
+        max_rejected_fraction: 0.25,
+        revision: 1,
+        ..first
+    };
     connectors.put_connector(&first).await.expect("write");
     connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
@@ -444,6 +450,9 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
     assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
+    let all = connectors.connectors().await.expect("list");
+    let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
+    assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");
 }
 
 /// The rules of [`SharingBackend`].

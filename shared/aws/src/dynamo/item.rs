@@ -121,10 +121,15 @@ impl Key {
         Self::new(format!("TOKEN#{token}"), "TOKEN")
     }
 
-    /// A recipient's token of a connector; an empty hash is where the list of them begins. A partition of its own,
-    /// because the sharing server writes there, and nowhere near the connector's other items.
+    /// A recipient's token among its connector's; an empty hash is where their list begins. They are apart from the
+    /// connector's own items, because the public function may write them.
     pub(super) fn recipient_token(connector: &ConnectorId, token: &str) -> Self {
         Self::new(format!("TOKENS#{connector}"), format!("TOKEN#{token}"))
+    }
+
+    /// A connector in the list of all; an empty id is where the list begins.
+    pub(super) fn listed(connector: &str) -> Self {
+        Self::new("CONNECTORS".to_owned(), format!("CONNECTOR#{connector}"))
     }
 
     pub(super) fn activation(link: &SecretHash) -> Self {

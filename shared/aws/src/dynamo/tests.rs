@@ -7,7 +7,7 @@ use delivery::connector::Scope;
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
-use delivery::ports::{CatalogueChange, PortErrorKind};
+use delivery::ports::{CatalogueChange, PortErrorKind, WatchedToken};
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
@@ -188,6 +188,7 @@ fn a_connector_is_written_and_read_as_its_fixture() {
     let item = golden("connector", &writes[0]);
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
+    golden("listed connector", &writes[2]);
     let ready = runs::ready_connector(&entry).unwrap().unwrap();
     assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
     let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
@@ -204,10 +205,23 @@ fn a_token_is_written_and_read_as_its_fixture() {
         holder: Holder::Recipient,
         expires_at: builders::instant(86_400),
         allowed_ips: vec!["203.0.113.0/24".to_owned()],
+        rotation: 2,
     };
     let hash = SecretHash::of("a secret");
     let item = golden("token", &shares::token_item(&hash, &grant));
     assert_eq!(shares::read_grant(&item).unwrap(), grant);
+    let item = golden("recipient token", &shares::recipient_token_item(&hash, &grant, builders::instant(60)));
+    let mut watched = WatchedToken {
+        id: hash.as_str().to_owned(),
+        made_at: Some(builders::instant(60)),
+        expires_at: grant.expires_at,
+        rotation: 2,
+        warned_days: None,
+    };
+    assert_eq!(recipients::read_recipient_token(&item, "read").unwrap(), watched);
+    let of_before = item.into_iter().filter(|(name, _)| name != "made_at" && name != "rotation").collect();
+    (watched.made_at, watched.rotation) = (None, 0);
+    assert_eq!(recipients::read_recipient_token(&of_before, "read").unwrap(), watched);
     let proof = Grant { holder: Holder::Proof, ..grant };
     let item = shares::token_item(&hash, &proof).item();
     assert_eq!(shares::read_grant(&item).unwrap(), proof);
@@ -225,6 +239,7 @@ fn an_activation_is_written_and_read_as_its_fixture() {
         token_lifetime_days,
         allowed_ips: Vec::new(),
         state: ActivationState::Unused,
+        rotation: 2,
     };
     let link = SecretHash::of("a code");
     let item = golden("activation", &activations::activation_item(&link, &activation));
