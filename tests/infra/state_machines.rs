@@ -16,8 +16,9 @@ const OTHER_TASKS: [(&str, &str); 4] = [
     ("MarkReady", "provision-connector"),
 ];
 
-/// Functions that no state machine calls: queues and a URL do.
-const NOT_TASKS: [&str; 5] = ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share"];
+/// Functions that no state machine calls: queues, a stream and a URL do.
+const NOT_TASKS: [&str; 6] =
+    ["accept-run", "maintain-tables", "publish-activity", "publish-events", "publish-metadata", "serve-share"];
 
 /// Errors that Lambda and Step Functions make themselves, when a function could not be called or gave no answer.
 const PLATFORM_ERRORS: [&str; 9] = [

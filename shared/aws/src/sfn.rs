@@ -4,8 +4,10 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
-use delivery::ids::{ConnectorId, RunKey, rollout_execution_name};
-use delivery::ports::{DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
+use delivery::ids::{ConnectorId, DeliveryKey, RunKey, rollout_execution_name};
+use delivery::ports::{DeliveryRestarter, DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
+use delivery::redrive::restart_name;
+use delivery::timestamp::Timestamp;
 use events::steps::{DeliverRunInput, RolloutInput};
 
 use crate::failure::port_error;
@@ -36,6 +38,14 @@ impl DeliveryStarter for StepFunctionsStarter {
 }
 
 #[async_trait]
+impl DeliveryRestarter for StepFunctionsStarter {
+    async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
+        let input = DeliverRunInput::live(&delivery.run, std::slice::from_ref(&delivery.connector));
+        self.begin(START, restart_name(delivery, failed_at), serde_json::to_string(&input)).await
+    }
+}
+
+#[async_trait]
 impl RolloutStarter for StepFunctionsStarter {
     async fn start(&self, connector: &ConnectorId, revision: u64) -> Result<(), PortError> {
         let input = serde_json::to_string(&RolloutInput::of(connector));
@@ -62,7 +72,7 @@ impl StepFunctionsStarter {
             .await;
         match started {
             Ok(_) => Ok(()),
-            // Somebody was first: a copy of the message, or another delivery.
+            // Somebody was first: a copy of the message, another delivery, or the same redrive.
             Err(error) if error.as_service_error().is_some_and(StartExecutionError::is_execution_already_exists) => {
                 Ok(())
             }
