@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use delivery::connector::ConnectorState;
 use delivery::failure::FailureCode;
 use delivery::outgoing::{
-    Change, DeliveryAfter, EVENTS_PER_REQUEST_MAX, FailedFacts, Happening, OFFERS_MAX, OutgoingEvent, SharedFacts, event,
-    publish,
+    Change, DeliveryAfter, EVENTS_PER_REQUEST_MAX, FailedFacts, Happening, OFFERS_MAX, OutgoingEvent, SharedFacts,
+    event, publish,
 };
 use delivery::ports::PortErrorKind;
 use delivery::state::{DeliveryState, Failure};

@@ -159,3 +159,87 @@ pub fn place(record: &Value) -> String {
     })
     .to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::failure::FailureCode;
+    use delivery::ids::{RunId, RunKey, WorkflowId};
+    use delivery::outgoing::{FailedFacts, SharedFacts};
+    use delivery::state::Failure;
+    use delivery::table::TableName;
+    use delivery::timestamp::Timestamp;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse(text).unwrap()
+    }
+
+    fn of_each_kind() -> Vec<Happening> {
+        let (connector, team) = (ConnectorId::new("acme-token").unwrap(), TeamId::new("team-acme").unwrap());
+        let run =
+            RunKey { team: team.clone(), workflow: WorkflowId::new("w-1").unwrap(), run: RunId::new("r-1").unwrap() };
+        let delivery = DeliveryKey { connector: connector.clone(), run };
+        let shared = SharedFacts {
+            at: at("2026-09-01T06:09:12Z"),
+            table: TableName::from_stored("WF_W_1__V2"),
+            table_version: 41,
+            rows: 3,
+            rejected_rows: 1,
+        };
+        let failed = FailedFacts {
+            at: at("2026-09-01T06:09:12Z"),
+            failure: Failure { code: FailureCode::ProofRefused, message: "refused; set it up again".to_owned() },
+            attempts: 2,
+        };
+        vec![
+            Happening::DeliveryShared { delivery: delivery.clone(), facts: shared },
+            Happening::DeliveryFailed { delivery, facts: failed },
+            Happening::ConnectorReady { connector: connector.clone(), team: team.clone() },
+            Happening::ConnectorRevoked { connector: connector.clone(), team },
+            Happening::TokenExpiring {
+                connector,
+                token_id: "0123456789abcdef0123456789abcdef".to_owned(),
+                expires_at: at("2026-09-08T06:09:12Z"),
+                days_left: 7,
+            },
+        ]
+    }
+
+    /// What the schema of an event documents: its properties, all of them required.
+    fn documented(name: &str) -> Vec<String> {
+        let path = format!("{}/../../docs/schemas/events/{name}.v{SCHEMA_VERSION}.json", env!("CARGO_MANIFEST_DIR"));
+        let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let mut properties: Vec<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        let mut required: Vec<String> = serde_json::from_value(schema["required"].clone()).unwrap();
+        properties.sort();
+        required.sort();
+        assert_eq!(properties, required, "{name}");
+        properties
+    }
+
+    #[test]
+    fn every_event_is_written_as_its_fixture_and_has_what_its_schema_documents() {
+        let fixtures: Value = serde_json::from_str(include_str!("../fixtures/outgoing.v1.json")).unwrap();
+        let kinds = of_each_kind();
+        let names: Vec<_> = kinds.iter().map(Happening::name).collect();
+        assert_eq!(names, Happening::NAMES);
+        for what in kinds {
+            let name = what.name();
+            let (id, occurred_at) = ("00112233445566778899aabbccddeeff".to_owned(), at("2026-09-01T06:09:12Z"));
+            let written = detail(&OutgoingEvent { id, occurred_at, what }).unwrap();
+            let written: Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(written, fixtures[name], "{name}: {written}");
+            let mut properties: Vec<_> = written.as_object().unwrap().keys().cloned().collect();
+            properties.sort();
+            assert_eq!(properties, documented(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_place_in_the_stream_holds_no_key() {
+        let record = json!({"eventID": "e", "dynamodb": {"SequenceNumber": "7", "Keys": {"sk": {"S": "TOKEN#hash"}}}});
+        assert_eq!(place(&record), r#"{"eventId":"e","sequenceNumber":"7"}"#);
+        assert_eq!(place(&json!({})), r#"{"eventId":null,"sequenceNumber":null}"#);
+    }
+}

@@ -307,3 +307,111 @@ pub fn messages_page(
     let report = MessagesReport { queue: queue.as_str(), sent: redriven.sent, next: advice.to_owned() };
     PageDone::of(next, progress, report)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_redrive_is_read_with_its_defaults_and_narrowings() {
+        let plain = deliveries(&json!({"connectorId": "acme"})).unwrap();
+        assert_eq!((plain.rate_per_minute, plain.mode), (60, RedriveMode::Start));
+        assert_eq!((plain.phase, plain.code, plain.from, plain.to, plain.workflows), (None, None, None, None, None));
+        let narrow = deliveries(&json!({
+            "connectorId": "acme", "phase": "share", "code": "SHARE_UNAVAILABLE", "from": "2026-09-01T00:00:00Z",
+            "to": "2026-09-02T00:00:00Z", "workflows": ["w-1"], "ratePerMinute": 600, "dryRun": true,
+            "requestedBy": "ada",
+        }))
+        .unwrap();
+        assert_eq!((narrow.phase, narrow.code), (Some(Phase::Share), Some(FailureCode::ShareUnavailable)));
+        assert_eq!((narrow.rate_per_minute, narrow.mode), (600, RedriveMode::Count));
+        assert!(narrow.from < narrow.to && narrow.workflows.unwrap().len() == 1);
+    }
+
+    #[test]
+    fn a_redrive_that_cannot_be_meant_is_refused_by_property() {
+        for (more, said) in [
+            (json!({"connectorId": "a/b"}), "connectorId must be 1 to"),
+            (json!({"pahse": "share"}), "the input has a property that is none of connectorId, "),
+            (json!({"phase": "lunch"}), "phase must be the phase"),
+            (json!({"code": "LUNCH"}), "code must be a failure code"),
+            (json!({"from": "yesterday"}), "from must be an RFC 3339 time"),
+            (json!({"from": "2026-09-02T00:00:00Z", "to": "2026-09-02T00:00:00Z"}), "to must be later than from"),
+            (json!({"workflows": []}), "workflows must have 1 to 1000 elements"),
+            (json!({"workflows": ["a b"]}), "workflows[0] must be a workflow id"),
+            (json!({"ratePerMinute": 0}), "ratePerMinute must be 1 to 600"),
+            (json!({"ratePerMinute": 601}), "ratePerMinute must be 1 to 600"),
+            (json!({"dryRun": "yes"}), "dryRun must be true or false"),
+            (json!({"requestedBy": 7}), "requestedBy must be a string"),
+        ] {
+            let mut input = json!({"connectorId": "acme"});
+            input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let refused = deliveries(&input).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("REDRIVE_INVALID: {said}")), "{refused}");
+        }
+        assert_eq!(deliveries(&json!({})).unwrap_err().to_string(), "REDRIVE_INVALID: connectorId is missing");
+        assert!(deliveries(&json!([])).is_err());
+    }
+
+    #[test]
+    fn what_a_page_leaves_behind_is_where_the_next_one_begins() {
+        let redrive = deliveries(&json!({"connectorId": "acme"})).unwrap();
+        let redriven = Redriven {
+            position: Some(UndeliveredPosition {
+                since: Timestamp::parse("2026-09-01T06:07:30.5Z").unwrap(),
+                workflow: WorkflowId::new("w-1").unwrap(),
+                run: RunId::new("r-1").unwrap(),
+            }),
+            examined: 7,
+            matched: BTreeMap::from([(FailureCode::ShareUnavailable, 3), (FailureCode::ProofRefused, 2)]),
+        };
+        let page = deliveries_page(&redrive, &redriven, Next::Page { wait_seconds: 10 });
+        let written = serde_json::to_value(&page).unwrap();
+        let by_code = json!({"PROOF_REFUSED": 2, "SHARE_UNAVAILABLE": 3});
+        assert_eq!(
+            written["progress"],
+            json!({
+                "position": {"since": "2026-09-01T06:07:30.500000Z", "workflowId": "w-1", "runId": "r-1"},
+                "examined": 7, "byCode": by_code,
+            })
+        );
+        assert_eq!((&written["more"], &written["waitSeconds"]), (&json!(true), &json!(10)));
+        assert_eq!((&written["report"]["started"], &written["report"]["byCode"]), (&json!(5), &by_code));
+        let input = json!({"command": {"connectorId": "acme"}, "progress": written["progress"]});
+        let read: RedriveDeliveriesInput = serde_json::from_value(input).unwrap();
+        assert_eq!(Redriven::from(read.progress), redriven);
+        let first: RedriveDeliveriesInput = serde_json::from_value(json!({"command": {}, "progress": {}})).unwrap();
+        assert_eq!(Redriven::from(first.progress), Redriven::default());
+        let done = serde_json::to_value(deliveries_page(&redrive, &redriven, Next::Done)).unwrap();
+        assert_eq!(done["more"], false);
+    }
+
+    #[test]
+    fn a_redrive_of_messages_is_read_and_goes_on() {
+        let read = |command: Value, progress: Value| {
+            let input = json!({"command": command, "progress": progress});
+            messages(&serde_json::from_value(input).unwrap())
+        };
+        let begun = "2026-09-01T06:07:30.123Z";
+        for queue in DeadLetters::ALL {
+            let (named, redrive, before) = read(json!({"queue": queue.as_str()}), json!({"begunAt": begun})).unwrap();
+            assert_eq!((named, redrive.limit, redrive.rate_per_minute, before.sent), (queue, 1_000, 60, 0));
+            let page = messages_page(named, &redrive, MessagesRedriven { sent: 8 }, Next::Page { wait_seconds: 8 });
+            let progress = serde_json::to_value(page).unwrap()["progress"].clone();
+            let (_, again, before) = read(json!({"queue": queue.as_str()}), progress).unwrap();
+            assert_eq!((again, before.sent), (redrive, 8));
+        }
+        for (command, said) in [
+            (json!({}), "queue is missing"),
+            (json!({"queue": "lunch"}), "queue must be runCompleted, activity, metadata or maintenance"),
+            (json!({"queue": "activity", "limit": 10_001}), "limit must be 1 to 10000"),
+            (json!({"queue": "activity", "ratePerMinute": 0}), "ratePerMinute must be 1 to 600"),
+            (json!({"queue": "activity", "rate": 7}), "the input has a property that is none of queue, "),
+        ] {
+            let refused = read(command, json!({"begunAt": begun})).unwrap_err().to_string();
+            assert!(refused.starts_with(&format!("REDRIVE_INVALID: {said}")), "{refused}");
+        }
+    }
+}

@@ -122,11 +122,8 @@ pub async fn undelivered_contract(deliveries: &dyn DeliveryStore, list: &dyn Und
     deliveries.enter(&[key("r-3")], Step::Staging, instant(10)).await.expect("enter");
     deliveries.enter(&[key("r-1")], Step::Staging, instant(20)).await.expect("enter");
     deliveries.end(&key("r-2"), &failure(FailureCode::LoadConflict), instant(100)).await.expect("end");
-    let expected = [
-        entered("r-3", Step::Staging),
-        entered("r-1", Step::Staging),
-        failed("r-2", FailureCode::LoadConflict, 100),
-    ];
+    let expected =
+        [entered("r-3", Step::Staging), entered("r-1", Step::Staging), failed("r-2", FailureCode::LoadConflict, 100)];
     assert_eq!(short(&all().await), expected, "the one that waits longest comes first, in the order of time");
     assert_eq!(all().await[0].key, key("r-3"));
 
