@@ -15,7 +15,7 @@ async fn token_hash(stack: &Stack, connector: &str) -> String {
         .query()
         .table_name(stack.output("StateTableName"))
         .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-        .expression_attribute_values(":pk", s(&format!("CONNECTOR#{connector}")))
+        .expression_attribute_values(":pk", s(&format!("TOKENS#{connector}")))
         .expression_attribute_values(":sk", s("TOKEN#"))
         .send()
         .await
@@ -27,7 +27,7 @@ async fn token_hash(stack: &Stack, connector: &str) -> String {
 /// Notes a warning, as the watch over tokens does.
 async fn warn(stack: &Stack, connector: &str, hash: &str, days: u16) {
     let update = stack.dynamodb.update_item().table_name(stack.output("StateTableName"));
-    let update = update.key("pk", s(&format!("CONNECTOR#{connector}"))).key("sk", s(&format!("TOKEN#{hash}")));
+    let update = update.key("pk", s(&format!("TOKENS#{connector}"))).key("sk", s(&format!("TOKEN#{hash}")));
     let update = update.update_expression("SET warned_days = :days");
     update.expression_attribute_values(":days", AttributeValue::N(days.to_string())).send().await.unwrap();
 }

@@ -80,18 +80,17 @@ pub struct UndeliveredPosition {
     pub run: RunId,
 }
 
-/// The execution's name of a delivery that is started again after a failure: another for another failure, 61 characters
-/// at most (Step Functions allows 80).
+/// How often a delivery is started again for one failure. An execution that ends before the delivery's first step leaves
+/// the failure as it was, and the next redrive starts another.
+pub const STARTS_PER_FAILURE_MAX: u32 = 50;
+
+/// The execution's name of a delivery that is started again after a failure, for the first time, the second, …: another
+/// for another failure, 61 characters at most (Step Functions allows 80).
 #[must_use]
-pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp) -> String {
-    let run = &delivery.run;
-    let parts = [
-        delivery.connector.as_str(),
-        run.team.as_str(),
-        run.workflow.as_str(),
-        run.run.as_str(),
-        &failed_at.to_string(),
-    ];
+pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp, start: u32) -> String {
+    let (run, failed_at, start) = (&delivery.run, failed_at.to_string(), start.to_string());
+    let ids = [delivery.connector.as_str(), run.team.as_str(), run.workflow.as_str(), run.run.as_str()];
+    let parts: Vec<&str> = ids.into_iter().chain([failed_at.as_str(), start.as_str()]).collect();
     let readable: String = run.run.as_str().chars().filter(|c| *c != '.').take(36).collect();
     let digits: String = sha256_hex(&parts).chars().take(16).collect();
     format!("redrive-{readable}-{digits}")

@@ -25,7 +25,7 @@ fn key(workflow: &str, run: &str) -> DeliveryKey {
 async fn fail(state: &InMemoryState, key: &DeliveryKey, code: FailureCode, at: i64) {
     let failure = Failure { code, message: "it failed".to_owned() };
     state.enter(std::slice::from_ref(key), Step::Staging, instant(at - 1)).await.unwrap();
-    state.end(key, &Ended::Failed(failure), instant(at)).await.unwrap();
+    state.end(&[(key.clone(), Ended::Failed(failure))], instant(at)).await.unwrap();
 }
 
 /// A connector with four failed deliveries and one that is under way.
@@ -184,10 +184,11 @@ async fn a_connector_that_takes_no_data_is_not_redriven() {
 #[test]
 fn a_restart_is_named_for_its_failure_and_fits() {
     let long = key("w-1", &"r".repeat(128));
-    assert!(restart_name(&long, instant(0)).len() <= 80);
-    assert_ne!(restart_name(&long, instant(0)), restart_name(&long, instant(1)));
-    assert_ne!(restart_name(&key("w-1", "r-1"), instant(0)), restart_name(&key("w-2", "r-1"), instant(0)));
-    assert_eq!(restart_name(&long, instant(0)), restart_name(&long, instant(0)));
+    assert!(restart_name(&long, instant(0), 50).len() <= 80);
+    assert_ne!(restart_name(&long, instant(0), 1), restart_name(&long, instant(1), 1));
+    assert_ne!(restart_name(&long, instant(0), 1), restart_name(&long, instant(0), 2));
+    assert_ne!(restart_name(&key("w-1", "r-1"), instant(0), 1), restart_name(&key("w-2", "r-1"), instant(0), 1));
+    assert_eq!(restart_name(&long, instant(0), 1), restart_name(&long, instant(0), 1));
 }
 
 fn messages(limit: u64, rate_per_minute: u32) -> MessageRedrive {

@@ -121,7 +121,7 @@ pub async fn undelivered_contract(deliveries: &dyn DeliveryStore, list: &dyn Und
     let failure = |code| Ended::Failed(Failure { code, message: "it failed".to_owned() });
     deliveries.enter(&[key("r-3")], Step::Staging, instant(10)).await.expect("enter");
     deliveries.enter(&[key("r-1")], Step::Staging, instant(20)).await.expect("enter");
-    deliveries.end(&key("r-2"), &failure(FailureCode::LoadConflict), instant(100)).await.expect("end");
+    deliveries.end(&[(key("r-2"), failure(FailureCode::LoadConflict))], instant(100)).await.expect("end");
     let expected =
         [entered("r-3", Step::Staging), entered("r-1", Step::Staging), failed("r-2", FailureCode::LoadConflict, 100)];
     assert_eq!(short(&all().await), expected, "the one that waits longest comes first, in the order of time");
@@ -132,7 +132,7 @@ pub async fn undelivered_contract(deliveries: &dyn DeliveryStore, list: &dyn Und
     let rest = list.undelivered(&connector, Some(&first[1].position()), 2).await.expect("list");
     assert_eq!(short(&rest), expected[2..], "the next page begins behind the position");
 
-    deliveries.end(&key("r-3"), &failure(FailureCode::RowNotJson), instant(110)).await.expect("end");
+    deliveries.end(&[(key("r-3"), failure(FailureCode::RowNotJson))], instant(110)).await.expect("end");
     assert_eq!(short(&all().await)[0], failed("r-3", FailureCode::RowNotJson, 110));
     deliveries.enter(&[key("r-3")], Step::Proving, instant(120)).await.expect("enter");
     assert_eq!(short(&all().await)[0], entered("r-3", Step::Proving), "it is owed since it was, whatever happened");
@@ -148,7 +148,7 @@ pub async fn undelivered_contract(deliveries: &dyn DeliveryStore, list: &dyn Und
         shared: Membership::Unshared,
     };
     let shared = Ended::Shared(Box::new(delivered_run(&table, 5, instant(450))));
-    deliveries.end(&key("r-3"), &shared, instant(130)).await.expect("end");
+    deliveries.end(&[(key("r-3"), shared)], instant(130)).await.expect("end");
     deliveries.enter(&[key("r-3")], Step::Staging, instant(140)).await.expect("a late step is no error");
     assert_eq!(short(&all().await), expected[1..], "what is shared is owed no longer");
     let elsewhere = connector_id(&format!("{prefix}-u-2"));

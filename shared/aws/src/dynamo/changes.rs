@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::connector::ConnectorState;
 use delivery::failure::FailureCode;
-use delivery::ids::{DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::outgoing::{Change, DeliveryAfter, FailedFacts, SharedFacts};
 use delivery::ports::PortError;
 use delivery::state::{DeliveryState, Failure};
@@ -29,10 +29,10 @@ pub fn read_change(record: &Value) -> Result<Option<Change>, PortError> {
     let new = Attributes::of(&new, READ);
     let old = old.as_ref().map(|old| Attributes::of(old, READ));
     let (pk, sk) = (new.text("pk")?, new.text("sk")?);
-    let Some(connector) = pk.strip_prefix("CONNECTOR#") else { return Ok(None) };
-    if sk.starts_with("DELIVERY#") {
+    let of_connector = pk.starts_with("CONNECTOR#");
+    if of_connector && sk.starts_with("DELIVERY#") {
         delivery(new, old).map(Some)
-    } else if sk == "CONNECTOR" {
+    } else if of_connector && sk == "CONNECTOR" {
         Ok(Some(Change::Connector {
             id: new.connector_id()?,
             team: new.read("team_id", |text| TeamId::new(text).ok())?,
@@ -41,9 +41,9 @@ pub fn read_change(record: &Value) -> Result<Option<Change>, PortError> {
             revision: new.number("revision")?,
             at: written_at(record)?,
         }))
-    } else if let Some(hash) = sk.strip_prefix("TOKEN#") {
+    } else if let (Some(connector), Some(hash)) = (pk.strip_prefix("TOKENS#"), sk.strip_prefix("TOKEN#")) {
         Ok(Some(Change::Token {
-            connector: delivery::ids::ConnectorId::new(connector).map_err(|error| damaged(READ, error))?,
+            connector: ConnectorId::new(connector).map_err(|error| damaged(READ, error))?,
             hash: hash.to_owned(),
             before: old.map_or(Ok(None), |old| old.optional_number("warned_days"))?,
             after: new.optional_number("warned_days")?,

@@ -8,10 +8,10 @@ use delivery::ports::{DeliveryStore, PortError};
 use delivery::state::{Delivery, DeliveryState, Ended, Step};
 use delivery::timestamp::Timestamp;
 
-use super::{DynamoStore, undelivered};
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
 use super::outbox::waiting_item;
+use super::{DynamoStore, undelivered};
 
 /// The most deliveries of one transaction that puts a row with each.
 const PAIRS_MAX: usize = 50;

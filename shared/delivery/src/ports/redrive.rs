@@ -24,8 +24,8 @@ pub trait UndeliveredDeliveries: Send + Sync {
 /// Starts deliveries again.
 #[async_trait]
 pub trait DeliveryRestarter: Send + Sync {
-    /// Starts `DeliverRun` for one delivery that failed at an instant. Starting it twice for the same failure starts it
-    /// once.
+    /// Starts `DeliverRun` for one delivery that failed at an instant, unless an execution that was started for the same
+    /// failure runs.
     async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError>;
 }
 

@@ -45,7 +45,7 @@ impl DeliveryRestarter for InMemoryState {
     async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
         self.call("start an execution", |inner| {
             let started = (delivery.run.clone(), vec![delivery.connector.clone()]);
-            inner.started.entry(restart_name(delivery, failed_at)).or_insert(started);
+            inner.started.entry(restart_name(delivery, failed_at, 1)).or_insert(started);
             Ok(())
         })
     }
