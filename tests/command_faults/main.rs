@@ -12,7 +12,7 @@
 
 use serde_json::json;
 use tests::kills::Command;
-use tests::{Run, Stack, set_up_input, table_name, unique};
+use tests::{Place, Run, Stack, set_up_input, table_name, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
@@ -40,6 +40,34 @@ async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delive
             assert_eq!(rows.len(), 2);
             let tables = stack.tables(&profile).await;
             assert!(!tables.iter().any(|table| table.contains("PROBE")), "{tables:?}");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once() {
+    let stack = Stack::of_this_test();
+    let redrive = Command {
+        machine: "RedriveDeliveries",
+        functions: &["redrive-deliveries"],
+        interrupted: "REDRIVE_INTERRUPTED",
+    };
+    let begin = async || {
+        let place = Place::new().await;
+        let first = place.run();
+        place.deliver(&first).await;
+        let run = Run::small(&place.team, &first.workflow, 2);
+        let unshared = place.unshare(&first.workflow).await;
+        run.announce(&place.stack).await;
+        place.failed(&run).await;
+        place.share_again(unshared).await;
+        let input = json!({"connectorId": place.connector, "ratePerMinute": 600});
+        ((place, run), input)
+    };
+    stack
+        .killed_anywhere(&redrive, begin, async |(place, run), _| {
+            let shared = place.arrived(run).await;
+            assert_eq!(shared.attributes["attempts"], "2", "started once");
         })
         .await;
 }

@@ -2,55 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
-use tests::{DeliveryRecord, Execution, Inbox, Place, Run, Stack, table_name, unique, until};
-
-fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
+use tests::{Execution, Inbox, Place, Run, table_name, unique, until};
 
 fn output(ended: &Execution) -> Value {
     assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
     serde_json::from_str(ended.output.as_deref().unwrap()).unwrap()
 }
 
-/// A workflow's version table leaves the share behind everybody's back: what is delivered next is not proven.
-struct Unshared {
-    stack: Stack,
-    item: std::collections::HashMap<String, AttributeValue>,
-}
-
-impl Unshared {
-    async fn of(place: &Place, workflow: &str) -> Self {
-        let table = place.stack.output("StateTableName");
-        let taken =
-            place.stack.dynamodb.delete_item().table_name(table).key("pk", s(&format!("SHARE#{}", place.connector)));
-        let taken = taken.key("sk", s(&format!("TABLE#{}", table_name(workflow, "V1"))));
-        let taken = taken.return_values(aws_sdk_dynamodb::types::ReturnValue::AllOld).send().await.unwrap();
-        Self { stack: place.stack.clone(), item: taken.attributes.expect("the table was shared") }
-    }
-
-    async fn repair(self) {
-        let table = self.stack.output("StateTableName");
-        self.stack.dynamodb.put_item().table_name(table).set_item(Some(self.item)).send().await.unwrap();
-    }
-}
-
 async fn redrive(place: &Place, more: Value) -> Execution {
     let mut input = json!({"connectorId": place.connector, "ratePerMinute": 600});
     input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     place.stack.execute("RedriveDeliveries", &input).await
-}
-
-/// Waits until a delivery that had failed is shared.
-async fn arrived(place: &Place, run: &Run) -> DeliveryRecord {
-    until("a delivery that was started again is shared", async || {
-        let delivery = place.stack.delivery(&place.connector, &run.workflow, &run.run).await;
-        delivery.filter(|delivery| delivery.state == "shared")
-    })
-    .await
 }
 
 /// Everything in a workflow's version table and what is staged of a run: names and when they were written.
@@ -74,7 +38,7 @@ async fn a_delivery_that_failed_at_its_proof_goes_on_there() {
     let mut inbox = Inbox::of_connector(&place.stack, &place.connector).await;
     let first = place.run();
     place.deliver(&first).await;
-    let unshared = Unshared::of(&place, &first.workflow).await;
+    let unshared = place.unshare(&first.workflow).await;
     let run = Run::small(&place.team, &first.workflow, 5);
     run.announce(&place.stack).await;
     let failed = place.failed(&run).await;
@@ -92,11 +56,11 @@ async fn a_delivery_that_failed_at_its_proof_goes_on_there() {
     .await;
     assert_eq!(again.attributes["attempts"], "2");
 
-    unshared.repair().await;
+    place.share_again(unshared).await;
     // Two at once start it once.
     let (one, other) = tokio::join!(redrive(&place, json!({})), redrive(&place, json!({})));
     assert_eq!((one.status.as_str(), other.status.as_str()), ("SUCCEEDED", "SUCCEEDED"));
-    let shared = arrived(&place, &run).await;
+    let shared = place.arrived(&run).await;
     assert_eq!(shared.attributes["attempts"], "3", "one execution of the two redrives");
     for step in ["loading_at", "publishing_at", "aimed_table_version", "loaded_table_version"] {
         assert_eq!(shared.attributes.get(step), failed.attributes.get(step), "{step}: it was not loaded again");
@@ -118,7 +82,7 @@ async fn a_redrive_takes_what_it_was_asked_for_at_its_rate() {
     let place = Place::new().await;
     let first = place.run();
     place.deliver(&first).await;
-    let unshared = Unshared::of(&place, &first.workflow).await;
+    let unshared = place.unshare(&first.workflow).await;
     let unproven: Vec<Run> = (0..5).map(|_| Run::small(&place.team, &first.workflow, 2)).collect();
     let garbled = Run { body: b"not JSON\n".to_vec(), row_count: None, ..place.run() };
     for run in unproven.iter().chain([&garbled]) {
@@ -128,7 +92,7 @@ async fn a_redrive_takes_what_it_was_asked_for_at_its_rate() {
     for run in unproven.iter().chain([&garbled]) {
         failed_at.push(place.failed(run).await.attributes["failed_at"].clone());
     }
-    unshared.repair().await;
+    place.share_again(unshared).await;
 
     let count = async |more: Value| {
         let mut more = more;
@@ -152,7 +116,7 @@ async fn a_redrive_takes_what_it_was_asked_for_at_its_rate() {
     assert_eq!(output(&ended)["started"], 5, "{ended:?}");
     assert_eq!(place.stack.tasks_entered(&ended).await, 3);
     for run in &unproven {
-        arrived(&place, run).await;
+        place.arrived(run).await;
     }
     let garbled = place.stack.delivery(&place.connector, &garbled.workflow, &garbled.run).await.unwrap();
     assert_eq!((garbled.state.as_str(), garbled.attributes["attempts"].as_str()), ("failed", "1"), "left alone");

@@ -42,11 +42,11 @@ impl Task for RedriveDeliveries {
     }
 
     fn subject(input: &RedriveDeliveriesInput) -> Subject {
-        deliveries(&input.command).map_or(Subject::Unknown, |redrive| Subject::Connector(redrive.connector))
+        deliveries(input).map_or(Subject::Unknown, |redrive| Subject::Connector(redrive.connector))
     }
 
     async fn handle(&self, input: RedriveDeliveriesInput) -> Result<Self::Output, StepError> {
-        let redrive = deliveries(&input.command)?;
+        let redrive = deliveries(&input)?;
         let (redriven, next) =
             redrive_page(&*self.connectors, &*self.deliveries, &*self.restarter, &redrive, input.progress.into())
                 .await?;

@@ -115,6 +115,8 @@ pub struct Redrive {
     pub rate_per_minute: u32,
     /// Whether anything is started.
     pub mode: RedriveMode,
+    /// When the redrive began: a delivery that failed later has been started again meanwhile, and stays.
+    pub begun_at: Timestamp,
 }
 
 /// Whether a redrive starts anything.
@@ -129,7 +131,8 @@ pub enum RedriveMode {
 impl Redrive {
     fn takes(&self, delivery: &Undelivered) -> Option<(FailureCode, Timestamp)> {
         let (code, failed_at) = delivery.failed.filter(|_| delivery.state == DeliveryState::Failed)?;
-        let taken = self.phase.is_none_or(|phase| phase == code.phase())
+        let taken = failed_at < self.begun_at
+            && self.phase.is_none_or(|phase| phase == code.phase())
             && self.code.is_none_or(|wanted| wanted == code)
             && self.from.is_none_or(|from| failed_at >= from)
             && self.to.is_none_or(|to| failed_at < to)

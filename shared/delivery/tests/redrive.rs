@@ -50,6 +50,7 @@ fn all() -> Redrive {
         workflows: None,
         rate_per_minute: 600,
         mode: RedriveMode::Start,
+        begun_at: instant(1_000),
     }
 }
 
@@ -84,9 +85,11 @@ async fn each_failed_delivery_is_started_once_for_each_failure() {
 
     run_to_its_end(&state, &all()).await;
     assert_eq!(state.started().len(), 4, "the same redrive again starts nothing again");
-    fail(&state, &key("w-1", "r-1"), FailureCode::ShareUnavailable, 60).await;
+    fail(&state, &key("w-1", "r-1"), FailureCode::ShareUnavailable, 1_000).await;
     run_to_its_end(&state, &all()).await;
-    assert_eq!(state.started().len(), 5, "a new failure is started again");
+    assert_eq!(state.started().len(), 4, "what failed since the redrive began is not started by it");
+    run_to_its_end(&state, &Redrive { begun_at: instant(1_001), ..all() }).await;
+    assert_eq!(state.started().len(), 5, "the next one starts a new failure");
 }
 
 #[tokio::test]

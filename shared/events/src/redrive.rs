@@ -61,9 +61,11 @@ pub struct RedriveDeliveriesInput {
 }
 
 /// How far a redrive of deliveries is, between its pages.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveriesProgress {
+    #[serde(with = "text::one")]
+    begun_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position: Option<PositionForm>,
     #[serde(default)]
@@ -154,7 +156,8 @@ pub fn deliveries_page(
         workflow_id: position.workflow.clone(),
         run_id: position.run.clone(),
     });
-    PageDone::of(next, DeliveriesProgress { position, examined: redriven.examined, by_code }, report)
+    let progress = DeliveriesProgress { begun_at: redrive.begun_at, position, examined: redriven.examined, by_code };
+    PageDone::of(next, progress, report)
 }
 
 impl From<DeliveriesProgress> for Redriven {
@@ -179,8 +182,9 @@ impl From<DeliveriesProgress> for Redriven {
 /// # Errors
 ///
 /// `REDRIVE_INVALID` with the path of the property.
-pub fn deliveries(input: &Value) -> Result<Redrive, StepError> {
-    let input = known_properties(input, &DELIVERY_PROPERTIES)?;
+pub fn deliveries(input: &RedriveDeliveriesInput) -> Result<Redrive, StepError> {
+    let begun_at = input.progress.begun_at;
+    let input = known_properties(&input.command, &DELIVERY_PROPERTIES)?;
     let connector = ConnectorId::new(input.string("connectorId")?)
         .map_err(|error| StepError::new(FailureCode::RedriveInvalid, error.to_string()))?;
     let phase = read(&input, "phase", "must be the phase of a failure, such as share", Phase::parse)?;
@@ -193,7 +197,8 @@ pub fn deliveries(input: &Value) -> Result<Redrive, StepError> {
     input.optional_string("requestedBy")?;
     let mode = if input.flag("dryRun", false)? { RedriveMode::Count } else { RedriveMode::Start };
     let workflows = workflows(&input)?;
-    Ok(Redrive { connector, phase, code, from, to, workflows, rate_per_minute: rate(&input)?, mode })
+    let rate_per_minute = rate(&input)?;
+    Ok(Redrive { connector, phase, code, from, to, workflows, rate_per_minute, mode, begun_at })
 }
 
 fn known_properties<'a>(input: &'a Value, known: &[&str]) -> Result<Properties<'a>, StepError> {
@@ -314,6 +319,13 @@ mod tests {
 
     use super::*;
 
+    const BEGUN: &str = "2026-09-01T06:07:30.123Z";
+
+    fn deliveries(command: &Value) -> Result<Redrive, StepError> {
+        let input = json!({"command": command, "progress": {"begunAt": BEGUN}});
+        super::deliveries(&serde_json::from_value(input).unwrap())
+    }
+
     #[test]
     fn a_redrive_is_read_with_its_defaults_and_narrowings() {
         let plain = deliveries(&json!({"connectorId": "acme"})).unwrap();
@@ -373,6 +385,7 @@ mod tests {
         assert_eq!(
             written["progress"],
             json!({
+                "begunAt": "2026-09-01T06:07:30.123000Z",
                 "position": {"since": "2026-09-01T06:07:30.500000Z", "workflowId": "w-1", "runId": "r-1"},
                 "examined": 7, "byCode": by_code,
             })
@@ -381,8 +394,10 @@ mod tests {
         assert_eq!((&written["report"]["started"], &written["report"]["byCode"]), (&json!(5), &by_code));
         let input = json!({"command": {"connectorId": "acme"}, "progress": written["progress"]});
         let read: RedriveDeliveriesInput = serde_json::from_value(input).unwrap();
+        assert_eq!(super::deliveries(&read).unwrap(), redrive);
         assert_eq!(Redriven::from(read.progress), redriven);
-        let first: RedriveDeliveriesInput = serde_json::from_value(json!({"command": {}, "progress": {}})).unwrap();
+        let first = json!({"command": {}, "progress": {"begunAt": BEGUN}});
+        let first: RedriveDeliveriesInput = serde_json::from_value(first).unwrap();
         assert_eq!(Redriven::from(first.progress), Redriven::default());
         let done = serde_json::to_value(deliveries_page(&redrive, &redriven, Next::Done)).unwrap();
         assert_eq!(done["more"], false);
@@ -394,9 +409,8 @@ mod tests {
             let input = json!({"command": command, "progress": progress});
             messages(&serde_json::from_value(input).unwrap())
         };
-        let begun = "2026-09-01T06:07:30.123Z";
         for queue in DeadLetters::ALL {
-            let (named, redrive, before) = read(json!({"queue": queue.as_str()}), json!({"begunAt": begun})).unwrap();
+            let (named, redrive, before) = read(json!({"queue": queue.as_str()}), json!({"begunAt": BEGUN})).unwrap();
             assert_eq!((named, redrive.limit, redrive.rate_per_minute, before.sent), (queue, 1_000, 60, 0));
             let page = messages_page(named, &redrive, MessagesRedriven { sent: 8 }, Next::Page { wait_seconds: 8 });
             let progress = serde_json::to_value(page).unwrap()["progress"].clone();
@@ -410,7 +424,7 @@ mod tests {
             (json!({"queue": "activity", "ratePerMinute": 0}), "ratePerMinute must be 1 to 600"),
             (json!({"queue": "activity", "rate": 7}), "the input has a property that is none of queue, "),
         ] {
-            let refused = read(command, json!({"begunAt": begun})).unwrap_err().to_string();
+            let refused = read(command, json!({"begunAt": BEGUN})).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("REDRIVE_INVALID: {said}")), "{refused}");
         }
     }

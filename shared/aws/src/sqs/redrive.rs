@@ -19,8 +19,8 @@ const RELEASE: &str = "show a message of a dead-letter queue again";
 /// How long a receive waits for a message, in seconds: with it every server of the queue is asked.
 const RECEIVE_SECONDS: i32 = 2;
 
-/// How long a received message is hidden from others, in seconds: longer than one page takes.
-const HIDDEN_SECONDS: i32 = 120;
+/// How long a received message is hidden from others, in seconds: as long as a page may take.
+const HIDDEN_SECONDS: i32 = 60;
 
 /// A dead-letter queue and its source. Bodies go back as they came, without the attributes of a refusal.
 #[derive(Debug, Clone)]
