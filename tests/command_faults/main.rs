@@ -12,7 +12,7 @@
 
 use serde_json::json;
 use tests::kills::Command;
-use tests::{Run, Stack, set_up_input, table_name, unique};
+use tests::{Place, Run, Stack, set_up_input, table_name, unique};
 
 /// Faults and counts are the gateway's: one command at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -133,6 +133,35 @@ async fn a_rotation_that_is_interrupted_anywhere_leaves_the_recipient_its_access
                 assert!(end.seconds() < i64::try_from(in_an_hour).unwrap(), "the token of before ends: {end}");
             }
             assert_eq!((ends.len(), stack.told(&kept).await.0), (2, 200));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let redrive = Command {
+        machine: "RedriveDeliveries",
+        functions: &["redrive-deliveries"],
+        interrupted: "REDRIVE_INTERRUPTED",
+    };
+    let begin = async || {
+        let place = Place::new().await;
+        let first = place.run();
+        place.deliver(&first).await;
+        let run = Run::small(&place.team, &first.workflow, 2);
+        let unshared = place.unshare(&first.workflow).await;
+        run.announce(&place.stack).await;
+        place.failed(&run).await;
+        place.share_again(unshared).await;
+        let input = json!({"connectorId": place.connector, "ratePerMinute": 600});
+        ((place, run), input)
+    };
+    stack
+        .killed_anywhere(&redrive, begin, async |(place, run), _| {
+            let shared = place.arrived(run).await;
+            assert_eq!(shared.attributes["attempts"], "2", "started once");
         })
         .await;
 }

@@ -21,8 +21,8 @@ use delivery::schema::{COLUMNS_MAX, ColumnType, DEPTH_MAX};
 use tests::root;
 
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut pages: Vec<_> =
-        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = entries.filter(|path| path.is_file()).collect();
     pages.sort();
     pages.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }

@@ -9,7 +9,8 @@ use tests::root;
 use crate::document::{each, resources, template, texts};
 
 /// Actions that know no resource, or whose resource says less than their condition.
-const ON_ANY_RESOURCE: [&str; 9] = [
+const ON_ANY_RESOURCE: [&str; 10] = [
+    "dynamodb:ListStreams",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",

@@ -17,9 +17,16 @@ const OTHER_TASKS: [(&str, &str); 5] = [
     ("EndTokens", "change-connector"),
 ];
 
-/// Functions that no state machine calls: queues, a schedule and a URL do.
-const NOT_TASKS: [&str; 6] =
-    ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share", "watch-connectors"];
+/// Functions that no state machine calls: queues, a stream, a schedule and a URL do.
+const NOT_TASKS: [&str; 7] = [
+    "accept-run",
+    "maintain-tables",
+    "publish-activity",
+    "publish-events",
+    "publish-metadata",
+    "serve-share",
+    "watch-connectors",
+];
 
 /// What a task that calls a function has as its resource.
 const CALL: &str = "arn:aws:states:::lambda:invoke";

@@ -78,6 +78,8 @@ pub struct DeliveryRecord {
 /// An ended execution.
 #[derive(Debug, Clone)]
 pub struct Execution {
+    /// Its ARN.
+    pub arn: String,
     /// `SUCCEEDED`, `FAILED`, …
     pub status: String,
     /// The error name, if it failed.
@@ -221,7 +223,7 @@ impl Stack {
     }
 
     /// The URL of a queue by its name in the template.
-    async fn queue(&self, name: &str) -> String {
+    pub async fn queue(&self, name: &str) -> String {
         let queues = self.sqs.list_queues().send().await.unwrap();
         let named = queues.queue_urls().iter().find(|url| url.contains(name));
         named.unwrap_or_else(|| panic!("there is no queue {name}")).clone()
@@ -241,6 +243,7 @@ impl Stack {
         until("an execution ends", async || {
             let now = self.sfn.describe_execution().execution_arn(started.execution_arn()).send().await.unwrap();
             (now.status().as_str() != "RUNNING").then(|| Execution {
+                arn: started.execution_arn().to_owned(),
                 status: now.status().as_str().to_owned(),
                 error: now.error().map(str::to_owned),
                 cause: now.cause().map(str::to_owned),
@@ -248,6 +251,13 @@ impl Stack {
             })
         })
         .await
+    }
+
+    /// How often an execution entered a task.
+    pub async fn tasks_entered(&self, execution: &Execution) -> usize {
+        let history = self.sfn.get_execution_history().execution_arn(&execution.arn).max_results(1_000);
+        let history = history.send().await.unwrap();
+        history.events().iter().filter(|event| event.r#type().as_str() == "TaskStateEntered").count()
     }
 
     /// Sets a connector for a token recipient up, with properties on top of the least.

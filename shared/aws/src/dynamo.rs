@@ -29,6 +29,7 @@
 //! write.
 
 mod activations;
+mod changes;
 mod connectors;
 mod deliveries;
 mod expression;
@@ -40,6 +41,7 @@ mod rollouts;
 mod runs;
 mod shares;
 mod tables;
+mod undelivered;
 
 #[cfg(test)]
 mod tests;
@@ -59,7 +61,9 @@ use delivery::ports::{PortError, PortErrorKind};
 use expression::Write;
 use item::{Item, Key};
 
+pub use changes::read_change;
 pub use outbox::SEEN_DAYS;
+pub use undelivered::{UNDELIVERED_ATTRIBUTES, UNDELIVERED_INDEX, UNDELIVERED_KEYS};
 
 use crate::failure::port_error;
 

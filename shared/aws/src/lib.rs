@@ -1,4 +1,4 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions and SES.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge and SES.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -6,6 +6,8 @@
 
 #[cfg(feature = "dynamodb")]
 pub mod dynamo;
+#[cfg(feature = "eventbridge")]
+pub mod eventbridge;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "ses")]
@@ -15,7 +17,7 @@ pub mod sfn;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 
-#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn", feature = "ses"))]
+#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "sqs", feature = "sfn", feature = "ses"))]
 mod failure;
 
 use std::time::Duration;

@@ -25,6 +25,10 @@ pub enum Phase {
     Lifecycle,
     /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
     Maintenance,
+    /// The vendor's other systems could not be told. No delivery waits for it.
+    Events,
+    /// Failed deliveries or dead-letter messages could not be started again.
+    Redrive,
 }
 
 impl Phase {
@@ -42,7 +46,15 @@ impl Phase {
             Self::Setup => "setup",
             Self::Lifecycle => "lifecycle",
             Self::Maintenance => "maintenance",
+            Self::Events => "events",
+            Self::Redrive => "redrive",
         }
+    }
+
+    /// Reads a phase's text: each has codes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        FailureCode::ALL.iter().map(|code| code.phase()).find(|phase| phase.as_str() == text)
     }
 }
 
@@ -278,6 +290,22 @@ codes! {
     MaintenanceDenied = "MAINTENANCE_DENIED", Maintenance, Defect;
     /// A table's log or one of its data files cannot be read.
     MaintenanceTableCorrupt = "MAINTENANCE_TABLE_CORRUPT", Maintenance, Defect;
+
+    /// The bus did not take events.
+    EventsUnavailable = "EVENTS_UNAVAILABLE", Events, Transient;
+    /// The bus refuses events.
+    EventsDenied = "EVENTS_DENIED", Events, Defect;
+    /// A change in the state table is not what an event can be made of.
+    EventsChangeUnreadable = "EVENTS_CHANGE_UNREADABLE", Events, Rejected;
+
+    /// The redrive's input is missing a property or has one that is not allowed.
+    RedriveInvalid = "REDRIVE_INVALID", Redrive, Rejected;
+    /// The state table, Step Functions or a queue did not answer while something was redriven.
+    RedriveUnavailable = "REDRIVE_UNAVAILABLE", Redrive, Transient;
+    /// The redriving function may not do what it was asked for.
+    RedriveDenied = "REDRIVE_DENIED", Redrive, Defect;
+    /// A redriving function ended without an answer, several times.
+    RedriveInterrupted = "REDRIVE_INTERRUPTED", Redrive, Transient;
 }
 
 impl fmt::Display for FailureCode {

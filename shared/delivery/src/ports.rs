@@ -2,6 +2,8 @@
 //! `sharing`; fakes in `testkit`, where one contract suite per port runs against both.
 
 mod metadata;
+mod outgoing;
+mod redrive;
 mod sharing;
 
 use async_trait::async_trait;
@@ -19,6 +21,8 @@ use crate::table::{LatestTable, TableName, VersionTable};
 use crate::timestamp::Timestamp;
 
 pub use metadata::*;
+pub use outgoing::*;
+pub use redrive::*;
 pub use sharing::*;
 
 /// An adapter's failure. Expected outcomes, such as a lost race, are not errors.

@@ -11,6 +11,8 @@ pub mod connector_record;
 pub mod maintenance;
 pub mod manifest;
 pub mod metadata_wake;
+pub mod outgoing;
+pub mod redrive;
 pub mod run_completed;
 pub mod run_record;
 pub mod schema_record;

@@ -11,6 +11,8 @@ pub mod builders;
 pub mod faults;
 pub mod lake;
 pub mod metadata_contract;
+pub mod outgoing;
+pub mod redrive;
 pub mod sharing;
 pub mod state;
 pub mod state_contract;

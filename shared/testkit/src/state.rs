@@ -2,6 +2,7 @@
 //! [`crate::state_contract`], as the real one does.
 
 mod metadata;
+mod redrive;
 mod rollouts;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,8 @@ pub struct DeliveryRecord {
     pub ended: Option<Ended>,
     /// When each state was entered last.
     pub entered_at: BTreeMap<DeliveryState, Timestamp>,
+    /// Since when it is owed.
+    pub owed_since: Option<Timestamp>,
 }
 
 type WorkflowOf = (ConnectorId, WorkflowId);
@@ -158,6 +161,7 @@ impl Inner {
             attempts: 0,
             ended: None,
             entered_at: BTreeMap::new(),
+            owed_since: None,
         })
     }
 
@@ -180,6 +184,7 @@ impl DeliveryRecord {
         self.delivery.state = self.delivery.state.after(DeliveryEvent::Entered(step));
         self.attempts += u32::from(step == Step::Staging);
         self.ended = None;
+        self.owed_since.get_or_insert(now);
         self.entered_at.insert(self.delivery.state, now);
     }
 }
@@ -207,7 +212,9 @@ impl RunStore for InMemoryState {
             inner.runs.insert(run.key.clone(), (run.clone(), connectors.to_vec()));
             for connector in connectors {
                 let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
-                inner.record(&key).entered_at.entry(DeliveryState::Accepted).or_insert(now);
+                let record = inner.record(&key);
+                record.entered_at.entry(DeliveryState::Accepted).or_insert(now);
+                record.owed_since.get_or_insert(now);
             }
             Ok(Recorded::New)
         })
@@ -241,6 +248,7 @@ impl DeliveryStore for InMemoryState {
                 }
                 record.delivery.state = after;
                 record.ended = Some(ended.clone());
+                record.owed_since.get_or_insert(now);
                 record.entered_at.insert(after, now);
                 if let Ended::Shared(delivered) = ended {
                     inner.wait(&delivery.connector, MetadataTable::WorkflowRuns, delivered.row(&delivery.run, now));

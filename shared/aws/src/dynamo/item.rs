@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use delivery::ids::{ConnectorId, DeliveryKey, RunKey, WorkflowId};
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, WorkflowId};
 use delivery::metadata::MetadataTable;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::schema::Fingerprint;
@@ -48,8 +48,11 @@ impl Key {
     }
 
     pub(super) fn delivery(delivery: &DeliveryKey) -> Self {
-        let sk = format!("DELIVERY#{}#{}", delivery.run.workflow, delivery.run.run);
-        Self::of_connector(&delivery.connector, sk)
+        Self::delivery_of(&delivery.connector, &delivery.run.workflow, &delivery.run.run)
+    }
+
+    pub(super) fn delivery_of(connector: &ConnectorId, workflow: &WorkflowId, run: &RunId) -> Self {
+        Self::of_connector(connector, format!("DELIVERY#{workflow}#{run}"))
     }
 
     pub(super) fn table(connector: &ConnectorId, workflow: &WorkflowId, fingerprint: &Fingerprint) -> Self {
