@@ -21,6 +21,8 @@ pub enum Phase {
     Proof,
     /// A connector could not be set up.
     Setup,
+    /// History could not be planned. Deliveries that it was planned for have their own failures.
+    Backfill,
     /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
     Maintenance,
 }
@@ -38,6 +40,7 @@ impl Phase {
             Self::Share => "share",
             Self::Proof => "proof",
             Self::Setup => "setup",
+            Self::Backfill => "backfill",
             Self::Maintenance => "maintenance",
         }
     }
@@ -251,6 +254,23 @@ codes! {
     InvitationRefused = "INVITATION_REFUSED", Setup, Defect;
     /// A set-up function ended without an answer, several times.
     SetupInterrupted = "SETUP_INTERRUPTED", Setup, Transient;
+
+    /// The backfill's input has a property that is not allowed.
+    BackfillInvalid = "BACKFILL_INVALID", Backfill, Rejected;
+    /// The connector's live deliveries fail: history waits until one is proven.
+    BackfillNotProven = "BACKFILL_NOT_PROVEN", Backfill, Rejected;
+    /// The connector was changed by somebody else at the same moment.
+    BackfillConflict = "BACKFILL_CONFLICT", Backfill, Conflict;
+    /// Storage, the state table or a queue did not answer while history was planned.
+    BackfillUnavailable = "BACKFILL_UNAVAILABLE", Backfill, Transient;
+    /// History may not be read, or the plan's prefix not be written.
+    BackfillDenied = "BACKFILL_DENIED", Backfill, Defect;
+    /// A page of the plan, or what is known of a run, cannot be read.
+    BackfillCorrupt = "BACKFILL_CORRUPT", Backfill, Defect;
+    /// The planning function, or a batch's execution, ended without an answer.
+    BackfillInterrupted = "BACKFILL_INTERRUPTED", Backfill, Transient;
+    /// What lies in a place of the history is of another team, workflow or run, or is not there.
+    HistoryMismatch = "HISTORY_MISMATCH", Backfill, Rejected;
 
     /// Storage or the queue did not answer while a table was maintained.
     MaintenanceUnavailable = "MAINTENANCE_UNAVAILABLE", Maintenance, Transient;
