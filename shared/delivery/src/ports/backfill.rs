@@ -219,7 +219,7 @@ pub trait BackfillPages: Send + Sync {
         &self,
         connector: &ConnectorId,
         backfill: &BackfillId,
-        list: &FailureList,
+        list: FailureList,
         failures: &[BackfillFailure],
     ) -> Result<(), PortError>;
 
@@ -230,6 +230,14 @@ pub trait BackfillPages: Send + Sync {
         backfill: &BackfillId,
         max: usize,
     ) -> Result<Vec<BackfillFailure>, PortError>;
+
+    /// Writes what the backfill came to.
+    async fn write_report(
+        &self,
+        connector: &ConnectorId,
+        backfill: &BackfillId,
+        report: &str,
+    ) -> Result<(), PortError>;
 }
 
 /// One list of failures: each step of each page has its own.
