@@ -223,6 +223,15 @@ fn history_is_delivered_by_the_machine_of_live_runs_a_few_at_once_and_a_failed_b
 }
 
 #[test]
+fn setting_a_connector_up_again_resumes_its_rollout() {
+    let begun = &state("RolloutBegun")["Choices"];
+    let expected = json!([{ "Variable": "$.marked.state", "StringEquals": "backfilling", "Next": "ResumeRollout" }]);
+    assert_eq!(*begun, expected);
+    let input = &state("ResumeRollout")["Parameters"]["Input"];
+    assert_eq!(*input, json!({ "connectorId.$": "$.connectorId", "rollout": true }));
+}
+
+#[test]
 fn a_task_outwaits_its_function() {
     let functions = resources(&template(), "AWS::Serverless::Function");
     for task in tasks() {
@@ -278,6 +287,10 @@ fn a_failed_connector_does_not_end_the_map() {
 #[test]
 fn neither_contact_nor_link_leaves_the_set_up() {
     for task in tasks().into_iter().filter(|task| task.machine == "setup-connector.asl.json") {
+        if task.name == "MarkReady" {
+            assert_eq!(task.body["ResultSelector"], json!({ "state.$": "$.Payload.state" }));
+            continue;
+        }
         assert_eq!(task.body.get("ResultPath"), Some(&Value::Null), "{}", task.name);
     }
     let output = &state("ConnectorReady")["Parameters"];

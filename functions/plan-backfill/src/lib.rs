@@ -333,3 +333,7 @@ fn behind(after: &Option<Place>) -> Option<&str> {
         Some(Place::Activity(_)) | None => None,
     }
 }
+
+#[cfg(test)]
+#[path = "story_tests.rs"]
+mod tests;

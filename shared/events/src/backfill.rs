@@ -276,8 +276,9 @@ pub fn failures_folder(connector: &ConnectorId, backfill: &BackfillId) -> String
 #[must_use]
 pub fn failures_key(connector: &ConnectorId, backfill: &BackfillId, list: FailureList) -> String {
     let name = match list {
-        FailureList::Unplanned(page) => format!("page-{page:05}-unplanned"),
-        FailureList::Undelivered(page) => format!("page-{page:05}-undelivered"),
+        // In the order in which they come to be.
+        FailureList::Unplanned(page) => format!("page-{page:05}-0-unplanned"),
+        FailureList::Undelivered(page) => format!("page-{page:05}-1-undelivered"),
     };
     format!("{}/{name}.json", failures_folder(connector, backfill))
 }
