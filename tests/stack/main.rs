@@ -9,6 +9,7 @@
 )]
 
 mod activity;
+mod backfill;
 mod bad_input;
 mod cast_policy;
 mod contracts;
