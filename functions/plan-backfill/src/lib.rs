@@ -17,7 +17,7 @@ use delivery::ids::ConnectorId;
 use delivery::lifecycle::Actor;
 use delivery::ports::{
     ActivityPlace, BackfillNote, BackfillPages, BackfillStore, Clock, ConnectorStore, DeliveryStore, FailureList,
-    HistoryBucket, MetadataWriterWaker, Outbox, PortError, PortErrorKind, RunStore, TableStore,
+    HistoryBucket, MetadataWriterWaker, Outbox, PortError, PortErrorKind, RolloutStore, RunStore, TableStore,
 };
 use events::backfill::{FAILURES_REPORTED_MAX, FAILURES_SHOWN_MAX, FailureForm, Next, Place, Progress, Report};
 use events::command::command;
@@ -31,6 +31,7 @@ use crate::pages::ObjectStorePages;
 /// The function.
 pub struct PlanBackfill {
     connectors: Arc<dyn ConnectorStore>,
+    rollouts: Arc<dyn RolloutStore>,
     store: Arc<dyn BackfillStore>,
     runs: Arc<dyn RunStore>,
     tables: Arc<dyn TableStore>,
@@ -98,6 +99,7 @@ impl Task for PlanBackfill {
             environment.require_as("METADATA_BATCH_SECONDS", "a number of seconds", |text| text.parse().ok())?;
         Ok(Self {
             connectors: store.clone(),
+            rollouts: store.clone(),
             store: store.clone(),
             runs: store.clone(),
             tables: store.clone(),
@@ -142,7 +144,7 @@ struct Page {
 impl PlanBackfill {
     async fn begin(&self, request: &Request, actor: &Actor, backfill: &BackfillId) -> Result<Output, StepError> {
         let started_at = self.clock.now();
-        let begun = begin(&*self.connectors, &*self.store, &*self.clock, request, actor).await?;
+        let begun = begin(&*self.connectors, &*self.rollouts, &*self.clock, request, actor).await?;
         let (next, phase, missed_since) = match begun {
             Begun::WithHistory => (Next::Plan, Phase::Find, None),
             Begun::WithMissed(since) => (Next::Plan, Phase::Deliver, Some(since)),

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use delivery::backfill::{BackfillFailure, BackfillId, Batch};
+use delivery::backfill::{BackfillFailure, BackfillId};
+use delivery::batch::Batch;
 use delivery::ids::ConnectorId;
 use delivery::ports::{BackfillPages, FailureList, PortError, PortErrorKind};
 use events::StoredFormatError;

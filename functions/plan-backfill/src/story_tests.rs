@@ -5,7 +5,7 @@ use delivery::failure::{FailureCode, RetryClass};
 use delivery::ids::{DeliveryKey, RunKey};
 use delivery::lifecycle::Action as Changes;
 use delivery::metadata::MetadataTable;
-use delivery::ports::Recorded;
+use delivery::ports::{LiveFailure, Recorded};
 use delivery::run::Run;
 use delivery::schema::Fingerprint;
 use delivery::state::{Ended, Failure};
@@ -47,6 +47,7 @@ impl World {
         let clock = Arc::new(ManualClock::at_seconds(10_000));
         let function = PlanBackfill {
             connectors: state.clone(),
+            rollouts: state.clone(),
             store: state.clone(),
             runs: state.clone(),
             tables: state.clone(),
@@ -89,7 +90,7 @@ impl World {
     }
 
     async fn ended(&self, key: &DeliveryKey, ended: Ended) {
-        self.state.end(key, &ended, self.clock.now()).await.unwrap();
+        self.state.end(&[(key.clone(), ended)], self.clock.now()).await.unwrap();
     }
 
     async fn change(&self, action: Changes, to: impl FnOnce(&Connector) -> Connector) {
@@ -158,7 +159,8 @@ impl World {
                 assert_ne!(known.map(|known| known.state), Some(delivery::state::DeliveryState::Shared), "{run}");
                 *self.tried.entry(run.as_str().to_owned()).or_default() += 1;
                 let ended = self.failing.get(run.as_str()).map_or_else(shared, |code| failed(*code));
-                twice(async || self.state.end(&delivery, &ended, self.clock.now()).await).await;
+                let ended = [(delivery, ended)];
+                twice(async || self.state.end(&ended, self.clock.now()).await).await;
             }
         }
     }
@@ -486,18 +488,19 @@ async fn a_disabled_connector_gets_no_further_page() {
 async fn history_waits_for_a_proven_live_delivery() {
     let mut world = World::with(connector("acme", "t")).await;
     world.lies("w-1", "old", 1, "a").await;
-    let refused = world.backfill(json!({"rollout": true})).await.unwrap_err();
-    assert_eq!(refused.code, FailureCode::BackfillNotProven, "a rollout has a proven delivery behind it");
     let first = world.announced("w-1", "first", &["acme"]).await;
     let first = delivery_key(&connector_id("acme"), &first.key);
     world.ended(&first, failed(FailureCode::ProofRefused)).await;
-    for more in [json!({"rollout": true}), json!({})] {
+    let failure = LiveFailure { delivery: first.clone(), code: FailureCode::ProofRefused, at: world.clock.now() };
+    world.state.note_live_failure(&failure).await.unwrap();
+    for more in [json!({"catchUp": true}), json!({})] {
         assert_eq!(world.backfill(more).await.unwrap_err().code, FailureCode::BackfillNotProven);
     }
     assert_eq!(world.connector().await.state, ConnectorState::Ready);
     assert_eq!(world.shared(), names(&[]));
 
     world.ended(&first, shared()).await;
+    world.state.forget_live_failure(&first.connector).await.unwrap();
     let report = world.backfill(json!({"rollout": true})).await.unwrap();
     assert_eq!((&report["state"], &report["counts"]["delivered"]), (&json!("active"), &json!(1)));
     assert_eq!(world.actions().await, [Changes::BeginBackfill, Changes::Activate]);

@@ -16,13 +16,13 @@ use std::collections::BTreeSet;
 
 pub use activity::{ActivityPorts, ActivityRecorded, deliver_activity};
 pub use find::{FOLDERS_MAX, Found, find};
-pub use plan::{BATCH_BYTES_MAX, BATCH_RUNS_MAX, PAGE_RUNS_MAX, PlanPorts, Planned, Settled, plan, settle};
+pub use plan::{BATCH_BYTES_MAX, PAGE_RUNS_MAX, PlanPorts, Planned, Settled, plan, settle};
 
 use crate::connector::{Connector, ConnectorState, Scope};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, RunId, TeamId, WorkflowId, sha256_hex};
 use crate::lifecycle::{Action, Actor, AuditEntry, Changed};
-use crate::ports::{BackfillStore, Clock, ConnectorStore, LiveDeliveries, PortError, PortErrorKind};
+use crate::ports::{Clock, ConnectorStore, PortError, PortErrorKind, RolloutStore};
 use crate::timestamp::Timestamp;
 
 /// How long before a connector was disabled a run may have been recorded that it missed, in seconds: who records a run
@@ -113,19 +113,6 @@ impl Phase {
             Self::Finish => "finish",
         }
     }
-}
-
-/// Runs of one workflow and one public schema, to one connector: one execution, one commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// The team.
-    pub team: TeamId,
-    /// The workflow.
-    pub workflow: WorkflowId,
-    /// The runs, oldest first.
-    pub runs: Vec<RunId>,
-    /// The connector.
-    pub connector: ConnectorId,
 }
 
 /// What did not arrive.
@@ -231,26 +218,20 @@ pub enum Begun {
 /// its scope (`BACKFILL_INVALID`).
 pub async fn begin(
     connectors: &dyn ConnectorStore,
-    store: &dyn BackfillStore,
+    rollouts: &dyn RolloutStore,
     clock: &dyn Clock,
     request: &Request,
     actor: &Actor,
 ) -> Result<Begun, StepError> {
     let connector = taking(connectors, &request.connector).await?;
     coverage_of(&connector, request, None)?;
-    if connector.state == ConnectorState::Ready {
-        let live = store.live_deliveries(&connector.id).await.map_err(classify)?;
-        let refused = match request.purpose {
-            // Proven by the delivery that started it.
-            Purpose::Rollout => live != LiveDeliveries::Proven,
-            Purpose::Operator | Purpose::CatchUp => live == LiveDeliveries::Failed,
-        };
-        if refused {
-            return Err(StepError::new(
-                FailureCode::BackfillNotProven,
-                "no live delivery of this connector is proven; have one delivered first, see the code of the failed one",
-            ));
-        }
+    // A rollout is begun by a proven live delivery.
+    let waits = connector.state == ConnectorState::Ready && request.purpose != Purpose::Rollout;
+    if waits && rollouts.live_failure(&connector.id).await.map_err(classify)?.is_some() {
+        return Err(StepError::new(
+            FailureCode::BackfillNotProven,
+            "no live delivery of this connector is proven; have one delivered first, see the code of the failed one",
+        ));
     }
     match (request.purpose, connector.state) {
         (Purpose::Rollout, ConnectorState::Ready) if connector.backfill => {

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use delivery::backfill::{BackfillFailure, BackfillId, Batch, Counts, Phase, Purpose, Request};
+use delivery::backfill::{BackfillFailure, BackfillId, Counts, Phase, Purpose, Request};
+use delivery::batch::{Batch, Origin};
 use delivery::connector::ConnectorState;
 use delivery::failure::{FailureCode, StepError};
-use delivery::ids::{ConnectorId, RunId, TeamId, WorkflowId};
+use delivery::ids::{ConnectorId, RunId, WorkflowId};
 use delivery::ports::{ActivityPlace, FailureList};
 use delivery::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::property::Properties;
+use crate::steps::DeliverRunInput;
 use crate::{StoredFormatError, decode_reason, text};
 
 /// The most failures that an execution carries and puts out; the report has them all.
@@ -180,24 +182,6 @@ impl From<FailureForm> for BackfillFailure {
     }
 }
 
-/// A batch as `DeliverRun` takes it.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BatchForm {
-    #[serde(with = "text::one")]
-    team_id: TeamId,
-    #[serde(with = "text::one")]
-    workflow_id: WorkflowId,
-    #[serde(with = "text::list")]
-    run_ids: Vec<RunId>,
-    #[serde(with = "text::list")]
-    connectors: Vec<ConnectorId>,
-    origin: String,
-}
-
-/// What `DeliverRun` calls a delivery that a backfill asked for.
-const ORIGIN: &str = "backfill";
-
 const BATCHES: &str = "page of a backfill's plan";
 const FAILURES: &str = "list of a backfill's failures";
 
@@ -207,14 +191,15 @@ const FAILURES: &str = "list of a backfill's failures";
 ///
 /// Returns [`StoredFormatError`] if they cannot be written as JSON.
 pub fn write_batches(batches: &[Batch]) -> Result<String, StoredFormatError> {
-    let form = |batch: &Batch| BatchForm {
-        team_id: batch.team.clone(),
-        workflow_id: batch.workflow.clone(),
-        run_ids: batch.runs.clone(),
+    let input = |batch: &Batch| DeliverRunInput {
+        team: batch.team.clone(),
+        workflow: batch.workflow.clone(),
+        runs: batch.runs.clone(),
         connectors: vec![batch.connector.clone()],
-        origin: ORIGIN.to_owned(),
+        origin: Origin::Backfill,
+        staged: None,
     };
-    crate::write_stored(BATCHES, &batches.iter().map(form).collect::<Vec<_>>())
+    crate::write_stored(BATCHES, &batches.iter().map(input).collect::<Vec<_>>())
 }
 
 /// Reads the batches of a page.
@@ -224,14 +209,14 @@ pub fn write_batches(batches: &[Batch]) -> Result<String, StoredFormatError> {
 /// Returns [`StoredFormatError`] if the text is no such page.
 pub fn read_batches(page: &[u8]) -> Result<Vec<Batch>, StoredFormatError> {
     let unreadable = |reason: String| StoredFormatError { what: BATCHES, reason };
-    let forms: Vec<BatchForm> =
+    let inputs: Vec<DeliverRunInput> =
         serde_json::from_slice(page).map_err(|error| unreadable(decode_reason(&error)))?;
-    let batch = |form: BatchForm| {
-        let [connector] = <[ConnectorId; 1]>::try_from(form.connectors)
+    let batch = |input: DeliverRunInput| {
+        let [connector] = <[ConnectorId; 1]>::try_from(input.connectors)
             .map_err(|_| unreadable("a batch has not one connector".to_owned()))?;
-        Ok(Batch { team: form.team_id, workflow: form.workflow_id, runs: form.run_ids, connector })
+        Ok(Batch { connector, team: input.team, workflow: input.workflow, runs: input.runs })
     };
-    forms.into_iter().map(batch).collect()
+    inputs.into_iter().map(batch).collect()
 }
 
 /// Writes a list of failures.

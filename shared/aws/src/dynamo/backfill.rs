@@ -5,7 +5,7 @@ use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::ports::{
-    BackfillNote, BackfillStore, DeliverySummary, FoundRun, LiveDeliveries, PortError, RecordedRun, RunOrigin,
+    BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin,
 };
 use delivery::schema::Fingerprint;
 use delivery::state::DeliveryState;
@@ -22,7 +22,6 @@ const HISTORY: &str = "list the team's recorded runs";
 const RECORDED: &str = "read which runs are recorded";
 const FOUND: &str = "record runs that were found";
 const DELIVERIES: &str = "read what became of deliveries";
-const LIVE: &str = "read what became of live deliveries";
 const NOTE: &str = "note how far a backfill is";
 
 #[async_trait]
@@ -85,42 +84,7 @@ impl BackfillStore for DynamoStore {
         let key = |run: &RunKey| Key::delivery(&DeliveryKey { connector: connector.clone(), run: run.clone() });
         let keys: Vec<_> = runs.iter().map(key).collect();
         let found = self.get_many(DELIVERIES, &keys).await?;
-        found.iter().map(|item| item.as_ref().map(|item| read_summary(item, DELIVERIES)).transpose()).collect()
-    }
-
-    async fn live_deliveries(&self, connector: &ConnectorId) -> Result<LiveDeliveries, PortError> {
-        let begin = Key::all_of(connector, "DELIVERY");
-        let mut found = LiveDeliveries::None;
-        let mut from = None;
-        for _ in 0..PAGES_MAX {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :sk)")
-                .expression_attribute_values(":pk", text(&begin.pk))
-                .expression_attribute_values(":sk", text(&begin.sk))
-                .consistent_read(true)
-                .set_exclusive_start_key(from)
-                .send()
-                .await
-                .map_err(|error| port_error(LIVE, error))?;
-            // A live delivery was accepted together with its run; a backfill's was not.
-            for item in answer.items().iter().filter(|item| item.contains_key("accepted_at")) {
-                let delivery = read_summary(item, LIVE)?;
-                match (delivery.state, delivery.code) {
-                    (DeliveryState::Shared, _) => return Ok(LiveDeliveries::Proven),
-                    (DeliveryState::Failed, Some(FailureCode::ConnectorDisabled)) => {}
-                    (DeliveryState::Failed, _) => found = LiveDeliveries::Failed,
-                    (DeliveryState::Accepted | DeliveryState::InProgress(_), _) => {}
-                }
-            }
-            from = answer.last_evaluated_key;
-            if from.is_none() {
-                return Ok(found);
-            }
-        }
-        Err(damaged(LIVE, format!("the list has more than {PAGES_MAX} pages")))
+        found.iter().map(|item| item.as_ref().map(|item| read_summary(item)).transpose()).collect()
     }
 
     async fn note_backfill(
@@ -167,8 +131,8 @@ pub(super) fn read_history(item: &Item) -> Result<RecordedRun, PortError> {
     })
 }
 
-fn read_summary(item: &Item, operation: &'static str) -> Result<DeliverySummary, PortError> {
-    let attributes = Attributes::of(item, operation);
+fn read_summary(item: &Item) -> Result<DeliverySummary, PortError> {
+    let attributes = Attributes::of(item, DELIVERIES);
     Ok(DeliverySummary {
         state: attributes.read("state", DeliveryState::parse)?,
         code: attributes.optional_text("code")?.and_then(FailureCode::parse),

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{BackfillFailure, Batch, Counts, Coverage, classify};
+use super::{BackfillFailure, Counts, Coverage, classify};
+use crate::batch::{BATCH_RUNS_MAX, Batch};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{DeliveryKey, RunId, RunKey, WorkflowId};
 use crate::ports::{BackfillStore, DeliveryStore, DeliverySummary, RecordedRun, RunOrigin, RunStore, TableStore};
@@ -12,9 +13,6 @@ use crate::timestamp::Timestamp;
 
 /// The most recorded runs of one page.
 pub const PAGE_RUNS_MAX: usize = 5_000;
-
-/// The most runs of one batch: what `DeliverRun` takes.
-pub const BATCH_RUNS_MAX: usize = 100;
 
 /// The most bytes of one batch's outputs, as far as they are known. A run that is larger is a batch of its own.
 pub const BATCH_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -89,7 +87,7 @@ pub async fn plan(
                 Err(error) => {
                     let delivery = DeliveryKey { connector: coverage.connector.clone(), run: key_of(coverage, &run) };
                     let failure = Failure { code: error.code, message: error.message };
-                    ports.deliveries.end(&delivery, &Ended::Failed(failure), now).await.map_err(classify)?;
+                    ports.deliveries.end(&[(delivery, Ended::Failed(failure))], now).await.map_err(classify)?;
                     failures.push(failure_of(run.workflow, run.run, error.code));
                     continue;
                 }
@@ -181,9 +179,7 @@ pub struct Settled {
 pub async fn settle(store: &dyn BackfillStore, batches: &[Batch]) -> Result<Settled, StepError> {
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
     for batch in batches {
-        let key =
-            |run: &RunId| RunKey { team: batch.team.clone(), workflow: batch.workflow.clone(), run: run.clone() };
-        let keys: Vec<_> = batch.runs.iter().map(key).collect();
+        let keys = batch.run_keys();
         let known = store.deliveries(&batch.connector, &keys).await.map_err(classify)?;
         for (key, delivery) in keys.into_iter().zip(known) {
             let code = match delivery {

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use super::PortError;
 use crate::activity::PublicActivity;
-use crate::backfill::{BackfillFailure, BackfillId, Batch, Counts, Phase};
+use crate::backfill::{BackfillFailure, BackfillId, Counts, Phase};
+use crate::batch::Batch;
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, RunId, RunKey, TeamId, WorkflowId};
 use crate::run::{Announcement, Run};
@@ -60,17 +61,6 @@ pub struct DeliverySummary {
     pub code: Option<FailureCode>,
 }
 
-/// What became of a connector's live deliveries: those that were recorded together with their run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LiveDeliveries {
-    /// None has ended.
-    None,
-    /// At least one failed, and not because the connector was disabled; none was proven.
-    Failed,
-    /// At least one was proven.
-    Proven,
-}
-
 /// How far a backfill is, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackfillNote {
@@ -103,9 +93,6 @@ pub trait BackfillStore: Send + Sync {
         connector: &ConnectorId,
         runs: &[RunKey],
     ) -> Result<Vec<Option<DeliverySummary>>, PortError>;
-
-    /// What became of a connector's live deliveries.
-    async fn live_deliveries(&self, connector: &ConnectorId) -> Result<LiveDeliveries, PortError>;
 
     /// Notes how far a backfill is.
     async fn note_backfill(

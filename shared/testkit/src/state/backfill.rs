@@ -5,11 +5,11 @@ use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
 use delivery::ports::{
-    BackfillNote, BackfillStore, DeliverySummary, FoundRun, LiveDeliveries, PortError, RecordedRun, RunOrigin,
+    BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin,
 };
 use delivery::run::Run;
 use delivery::schema::PublicSchema;
-use delivery::state::{DeliveryState, Ended};
+use delivery::state::Ended;
 use delivery::timestamp::Timestamp;
 
 use super::{DeliveryRecord, InMemoryState, Inner};
@@ -99,24 +99,6 @@ impl BackfillStore for InMemoryState {
                 Some(DeliverySummary { state: record.delivery.state, code: code(record) })
             };
             Ok(runs.iter().map(summary).collect())
-        })
-    }
-
-    async fn live_deliveries(&self, connector: &ConnectorId) -> Result<LiveDeliveries, PortError> {
-        self.call("read what became of live deliveries", |inner| {
-            let of_connector = inner.deliveries.iter().filter(|(key, _)| key.connector == *connector);
-            let live = of_connector.filter(|(_, record)| record.entered_at.contains_key(&DeliveryState::Accepted));
-            let mut found = LiveDeliveries::None;
-            for (_, record) in live {
-                match record.delivery.state {
-                    DeliveryState::Shared => return Ok(LiveDeliveries::Proven),
-                    DeliveryState::Failed if code(record) != Some(FailureCode::ConnectorDisabled) => {
-                        found = LiveDeliveries::Failed;
-                    }
-                    DeliveryState::Failed | DeliveryState::Accepted | DeliveryState::InProgress(_) => {}
-                }
-            }
-            Ok(found)
         })
     }
 
