@@ -9,7 +9,9 @@ use crate::document::{each, resources, state_machines, template, texts};
 use crate::functions::{function_name, pascal};
 
 /// Tasks that are not named for their function, because it has another task, too.
-const OTHER_TASKS: [(&str, &str); 5] = [
+const OTHER_TASKS: [(&str, &str); 7] = [
+    ("SettleBatches", "plan-backfill"),
+    ("FinishBackfill", "plan-backfill"),
     ("RecordFailure", "record-outcome"),
     ("FailEveryConnector", "record-outcome"),
     ("ProveShare", "prove-delivery"),
@@ -46,6 +48,7 @@ const PLATFORM_ERRORS: [&str; 9] = [
     "Sandbox.Timedout",
     "States.Timeout",
 ];
+
 
 /// What a task waits longer than its function may run, in seconds: a cold start and the way there and back.
 const TASK_MARGIN_SECONDS: u64 = 15;
@@ -197,6 +200,10 @@ fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
         let all: BTreeSet<String> = named.iter().cloned().chain(run).collect();
         assert_eq!(given.keys().cloned().collect::<BTreeSet<_>>(), all, "{file}");
         for (name, value) in given.iter().filter(|(name, _)| named.contains(*name)) {
+        let functions = given.iter().filter(|(name, _)| name.ends_with("FunctionArn"));
+        let functions: BTreeMap<_, _> = functions.map(|(name, value)| (name.clone(), value)).collect();
+        assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), named, "{file}");
+        for (name, value) in functions {
             assert_eq!(value["Fn::GetAtt"], format!("{}.Arn", name.strip_suffix("Arn").unwrap()), "{file}");
         }
         let statements = each(&properties["Policies"][0]["Statement"]);
@@ -208,6 +215,47 @@ fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
             .collect();
         assert_eq!(allowed, named, "{file}");
     }
+}
+
+#[test]
+fn a_machine_is_given_every_placeholder_that_it_names_and_no_other() {
+    for machine in resources(&template(), "AWS::Serverless::StateMachine").into_values() {
+        let properties = &machine["Properties"];
+        let file = properties["DefinitionUri"].as_str().unwrap();
+        let text = std::fs::read_to_string(tests::root().join("infra").join(file)).unwrap();
+        let named: BTreeSet<&str> =
+            text.split("${").skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+        let given = properties["DefinitionSubstitutions"].as_object().unwrap();
+        assert_eq!(given.keys().map(String::as_str).collect::<BTreeSet<_>>(), named, "{file}");
+    }
+}
+
+#[test]
+fn history_is_delivered_by_the_machine_of_live_runs_a_few_at_once_and_a_failed_batch_ends_nothing() {
+    let map = state("DeliverBatches");
+    assert_eq!(map["MaxConcurrency"], "#BackfillConcurrency");
+    assert_eq!(map["ToleratedFailurePercentage"], 100);
+    assert_eq!(map["ResultPath"], Value::Null, "an execution's data has at most 256 KB");
+    assert_eq!(map["ItemProcessor"]["ProcessorConfig"]["Mode"], "DISTRIBUTED");
+    let batch = &map["ItemProcessor"]["States"]["DeliverBatch"];
+    assert_eq!(batch["Resource"], "arn:aws:states:::states:startExecution.sync:2");
+    assert_eq!(batch["Parameters"], json!({ "StateMachineArn": "${DeliverRunArn}", "Input.$": "$" }));
+    assert_eq!(batch["ResultSelector"], json!({}));
+    let template = template();
+    let backfill = &template["Resources"]["Backfill"]["Properties"];
+    assert_eq!(backfill["DefinitionSubstitutions"]["DeliverRunArn"], json!({ "Ref": "DeliverRun" }));
+    // Whoever starts it knows its name before it is made.
+    assert_eq!(backfill["Name"], json!({ "Fn::Sub": "${AWS::StackName}-backfill" }));
+    assert_eq!(template["Parameters"]["BackfillConcurrency"]["Default"], 4);
+}
+
+#[test]
+fn setting_a_connector_up_again_resumes_its_rollout() {
+    let begun = &state("RolloutBegun")["Choices"];
+    let expected = json!([{ "Variable": "$.marked.state", "StringEquals": "backfilling", "Next": "ResumeRollout" }]);
+    assert_eq!(*begun, expected);
+    let input = &state("ResumeRollout")["Parameters"]["Input"];
+    assert_eq!(*input, json!({ "connectorId.$": "$.connectorId", "rollout": true }));
 }
 
 #[test]
@@ -323,6 +371,10 @@ fn a_rotation_mails_before_it_ends_anything() {
 #[test]
 fn neither_contact_nor_link_leaves_the_set_up() {
     for task in tasks().into_iter().filter(|task| task.machine == "setup-connector.asl.json") {
+        if task.name == "MarkReady" {
+            assert_eq!(task.body["ResultSelector"], json!({ "state.$": "$.Payload.state" }));
+            continue;
+        }
         assert_eq!(task.body.get("ResultPath"), Some(&Value::Null), "{}", task.name);
     }
     let output = &state("ConnectorReady")["Parameters"];

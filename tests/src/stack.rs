@@ -231,6 +231,12 @@ impl Stack {
 
     /// Runs a state machine to its end.
     pub async fn execute(&self, machine: &str, input: &Value) -> Execution {
+        let started = self.start(machine, input).await;
+        self.ended(&started).await
+    }
+
+    /// Starts a state machine and returns the execution's ARN.
+    pub async fn start(&self, machine: &str, input: &Value) -> String {
         let started = self
             .sfn
             .start_execution()
@@ -240,17 +246,24 @@ impl Stack {
             .send()
             .await
             .unwrap();
-        until("an execution ends", async || {
-            let now = self.sfn.describe_execution().execution_arn(started.execution_arn()).send().await.unwrap();
-            (now.status().as_str() != "RUNNING").then(|| Execution {
-                arn: started.execution_arn().to_owned(),
-                status: now.status().as_str().to_owned(),
-                error: now.error().map(str::to_owned),
-                cause: now.cause().map(str::to_owned),
-                output: now.output().map(str::to_owned),
-            })
+        started.execution_arn().to_owned()
+    }
+
+    /// Waits for the end of an execution.
+    pub async fn ended(&self, execution: &str) -> Execution {
+        until("an execution ends", async || self.execution(execution).await).await
+    }
+
+    /// An execution, if it has ended.
+    pub async fn execution(&self, execution: &str) -> Option<Execution> {
+        let now = self.sfn.describe_execution().execution_arn(execution).send().await.unwrap();
+        (now.status().as_str() != "RUNNING").then(|| Execution {
+            arn: execution.to_owned(),
+            status: now.status().as_str().to_owned(),
+            error: now.error().map(str::to_owned),
+            cause: now.cause().map(str::to_owned),
+            output: now.output().map(str::to_owned),
         })
-        .await
     }
 
     /// How often an execution entered a task.
@@ -298,6 +311,25 @@ impl Stack {
             links.push(format!("http{}", &link[..end]));
         }
         links
+    }
+
+    /// The texts and numbers of an item of the state table.
+    pub async fn item(&self, pk: &str, sk: &str) -> BTreeMap<String, String> {
+        let found = self
+            .dynamodb
+            .get_item()
+            .table_name(self.output("StateTableName"))
+            .consistent_read(true)
+            .key("pk", AttributeValue::S(pk.to_owned()))
+            .key("sk", AttributeValue::S(sk.to_owned()))
+            .send()
+            .await
+            .unwrap();
+        let text = |(name, value)| match value {
+            AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text)),
+            _ => None,
+        };
+        found.item.into_iter().flatten().filter_map(text).collect()
     }
 
     /// A delivery's record, if there is one.

@@ -8,7 +8,10 @@ use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
 use testkit::token_contract::recipient_token_contract;
-use testkit::{lake, metadata_contract as metadata, redrive, sharing as sharing_contract, state_contract as state};
+use testkit::{
+    backfill_contract, lake, metadata_contract as metadata, redrive, sharing as sharing_contract,
+    state_contract as state,
+};
 use tests::{Stack, unique};
 
 fn store(stack: &Stack) -> DynamoStore {
@@ -29,6 +32,7 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
     redrive::undelivered_contract(&store, &store, &prefix).await;
+    backfill_contract::backfill_store_contract(&store, &store, &store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 
 mod activation_page;
 mod activity;
+mod backfill;
 mod bad_input;
 mod batches;
 mod cast_policy;

@@ -3,7 +3,9 @@
 //! | `pk` | `sk` | what |
 //! |---|---|---|
 //! | `RUNS#<team>#<workflow>` | `RUN#<run>` | a recorded run |
+//! | `HISTORY#<team>` | `<workflow>#<finished at, in microseconds>#<run>` | a recorded run in short |
 //! | `CONNECTOR#<id>` | `CONNECTOR` | a connector |
+//! | `CONNECTOR#<id>` | `BACKFILL#<id>` | how far a backfill is |
 //! | `CONNECTOR#<id>` | `AUDIT#<revision>` | what was done to it: who, when, what |
 //! | `TEAM#<team>` | `CONNECTOR#<id>` | its entry among the team's |
 //! | `CONNECTORS` | `CONNECTOR#<id>` | its entry among all |
@@ -30,6 +32,7 @@
 
 mod activations;
 mod changes;
+mod backfill;
 mod connectors;
 mod deliveries;
 mod expression;
@@ -151,18 +154,34 @@ impl DynamoStore {
 
     /// Many items, as they are now, in the order of their keys: one request for each hundred. No key comes twice.
     async fn get_many(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+        self.get_many_of(operation, keys, None).await
+    }
+
+    /// These attributes of many items, the keys among them; all if none are named.
+    async fn get_many_of(
+        &self,
+        operation: &'static str,
+        keys: &[Key],
+        attributes: Option<&str>,
+    ) -> Result<Vec<Option<Item>>, PortError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(GET_ITEMS_MAX) {
-            found.extend(self.get_some(operation, keys).await?);
+            found.extend(self.get_some(operation, keys, attributes).await?);
         }
         Ok(found)
     }
 
-    async fn get_some(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+    async fn get_some(
+        &self,
+        operation: &'static str,
+        keys: &[Key],
+        attributes: Option<&str>,
+    ) -> Result<Vec<Option<Item>>, PortError> {
         let invalid = |error| PortError::new(PortErrorKind::InvalidData, operation, error);
         let wanted = keys.iter().map(Key::attributes).collect();
+        let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
         let mut request =
-            KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build().map_err(invalid)?;
+            request.set_projection_expression(attributes.map(str::to_owned)).build().map_err(invalid)?;
         let mut found: Vec<Option<Item>> = keys.iter().map(|_| None).collect();
         for attempt in 0..BATCH_ATTEMPTS_MAX {
             let answer = self.client.batch_get_item().request_items(&self.table, request).send().await;

@@ -23,6 +23,8 @@ pub enum Phase {
     Setup,
     /// A connector that was set up could not be changed, or its tokens not be watched.
     Lifecycle,
+    /// History could not be planned. Deliveries that it was planned for have their own failures.
+    Backfill,
     /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
     Maintenance,
     /// The vendor's other systems could not be told. No delivery waits for it.
@@ -45,6 +47,7 @@ impl Phase {
             Self::Proof => "proof",
             Self::Setup => "setup",
             Self::Lifecycle => "lifecycle",
+            Self::Backfill => "backfill",
             Self::Maintenance => "maintenance",
             Self::Events => "events",
             Self::Redrive => "redrive",
@@ -283,6 +286,23 @@ codes! {
     CatchUpFailed = "CATCH_UP_FAILED", Lifecycle, Defect;
     /// The state table or the mail service did not answer while tokens were watched.
     WatchUnavailable = "WATCH_UNAVAILABLE", Lifecycle, Transient;
+
+    /// The backfill's input has a property that is not allowed.
+    BackfillInvalid = "BACKFILL_INVALID", Backfill, Rejected;
+    /// The connector's live deliveries fail: history waits until one is proven.
+    BackfillNotProven = "BACKFILL_NOT_PROVEN", Backfill, Rejected;
+    /// The connector was changed by somebody else at the same moment.
+    BackfillConflict = "BACKFILL_CONFLICT", Backfill, Conflict;
+    /// Storage, the state table or a queue did not answer while history was planned.
+    BackfillUnavailable = "BACKFILL_UNAVAILABLE", Backfill, Transient;
+    /// History may not be read, or the plan's prefix not be written.
+    BackfillDenied = "BACKFILL_DENIED", Backfill, Defect;
+    /// A page of the plan, or what is known of a run, cannot be read.
+    BackfillCorrupt = "BACKFILL_CORRUPT", Backfill, Defect;
+    /// The planning function, or a batch's execution, ended without an answer.
+    BackfillInterrupted = "BACKFILL_INTERRUPTED", Backfill, Transient;
+    /// What lies in a place of the history is of another team, workflow or run, or is not there.
+    HistoryMismatch = "HISTORY_MISMATCH", Backfill, Rejected;
 
     /// Storage or the queue did not answer while a table was maintained.
     MaintenanceUnavailable = "MAINTENANCE_UNAVAILABLE", Maintenance, Transient;

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod activity;
+pub mod backfill;
 pub mod batch;
 pub mod catalogue;
 pub mod change;

@@ -1,6 +1,7 @@
 //! What the steps need of the world, in our words. Adapters live in `aws`, `tables`, `rows` assemblies and
 //! `sharing`; fakes in `testkit`, where one contract suite per port runs against both.
 
+mod backfill;
 mod metadata;
 mod outgoing;
 mod redrive;
@@ -20,6 +21,7 @@ use crate::state::{Delivery, Ended, Step};
 use crate::table::{LatestTable, TableName, VersionTable};
 use crate::timestamp::Timestamp;
 
+pub use backfill::*;
 pub use metadata::*;
 pub use outgoing::*;
 pub use redrive::*;

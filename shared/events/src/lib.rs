@@ -6,6 +6,7 @@
 //! `fixtures/`, read and written back byte-equal by a test.
 
 pub mod activity;
+pub mod backfill;
 pub mod command;
 pub mod connector_record;
 pub mod maintenance;

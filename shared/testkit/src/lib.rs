@@ -7,6 +7,7 @@
     reason = "suites and builders are test code that happens to live outside of a test module"
 )]
 
+pub mod backfill_contract;
 pub mod builders;
 pub mod faults;
 pub mod lake;

@@ -1,6 +1,7 @@
 //! The state table in memory: runs, deliveries, tables, connectors and shares. It passes the suites of
 //! [`crate::state_contract`], as the real one does.
 
+mod backfill;
 mod metadata;
 mod redrive;
 mod rollouts;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use delivery::backfill::BackfillId;
 use delivery::batch::Batch;
 use delivery::connector::Connector;
 use delivery::failure::StepError;
@@ -16,9 +18,9 @@ use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId}
 use delivery::lifecycle::{AuditEntry, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView, PortError,
-    PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RefusedMessages, RunStore, ShareReport,
-    SharingBackend, TableStore,
+    BackfillNote, CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView,
+    PortError, PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
+    RunOrigin, RunStore, ShareReport, SharingBackend, TableStore,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -57,6 +59,8 @@ type Schema = (ConnectorId, WorkflowId, Fingerprint);
 #[derive(Debug, Default)]
 struct Inner {
     runs: BTreeMap<RunKey, (Run, Vec<ConnectorId>)>,
+    history: BTreeMap<(TeamId, String), RecordedRun>,
+    notes: BTreeMap<(ConnectorId, BackfillId), BackfillNote>,
     deliveries: BTreeMap<DeliveryKey, DeliveryRecord>,
     connectors: BTreeMap<ConnectorId, Connector>,
     audits: BTreeMap<ConnectorId, Vec<AuditEntry>>,
@@ -209,7 +213,7 @@ impl RunStore for InMemoryState {
             if let Some((_, connectors)) = inner.runs.get(&run.key) {
                 return Ok(Recorded::Before { connectors: connectors.clone() });
             }
-            inner.runs.insert(run.key.clone(), (run.clone(), connectors.to_vec()));
+            inner.record_run(run, connectors, RunOrigin::Announced, None, now);
             for connector in connectors {
                 let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
                 let record = inner.record(&key);

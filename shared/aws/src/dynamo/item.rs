@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, WorkflowId};
+use delivery::backfill::BackfillId;
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::metadata::MetadataTable;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::schema::Fingerprint;
@@ -32,6 +33,21 @@ impl Key {
 
     pub(super) fn run(run: &RunKey) -> Self {
         Self::new(format!("RUNS#{}#{}", run.team, run.workflow), format!("RUN#{}", run.run))
+    }
+
+    /// A recorded run in the history of its team, in the order in which its workflow's runs finished.
+    pub(super) fn history(run: &RunKey, finished_at: Timestamp) -> Self {
+        let micros = finished_at.micros().max(0);
+        Self::new(format!("HISTORY#{}", run.team), format!("{}#{micros:016}#{}", run.workflow, run.run))
+    }
+
+    /// Where the list of a team's recorded runs begins.
+    pub(super) fn history_of(team: &TeamId) -> Self {
+        Self::new(format!("HISTORY#{team}"), "")
+    }
+
+    pub(super) fn backfill(connector: &ConnectorId, backfill: &BackfillId) -> Self {
+        Self::of_connector(connector, format!("BACKFILL#{}", backfill.as_str()))
     }
 
     pub(super) fn connector(connector: &ConnectorId) -> Self {

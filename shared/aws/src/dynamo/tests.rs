@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use delivery::backfill::{BackfillId, Counts, Phase};
 use delivery::connector::Scope;
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
 use delivery::outgoing::{Change, DeliveryAfter, FailedFacts, SharedFacts};
-use delivery::ports::{CatalogueChange, PortErrorKind, WatchedToken};
-use delivery::schema::Fingerprint;
+use delivery::ports::{BackfillNote, CatalogueChange, PortErrorKind, RunOrigin, WatchedToken};
+use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use serde_json::{Value, json};
@@ -56,6 +57,27 @@ fn a_run_is_written_and_read_as_its_fixture() {
     let item = golden("run", &write);
     assert_eq!(runs::recorded_connectors(&item).unwrap(), [delivery().connector]);
     assert_eq!(events::run_record::read(item["record"].as_s().unwrap()).unwrap(), run);
+}
+
+#[test]
+fn a_run_in_the_history_of_its_team_is_written_and_read_as_its_fixture() {
+    let run = builders::run(delivery().run);
+    let item = golden("run announced", &runs::history_item(&run, RunOrigin::Announced, None, builders::instant(500)));
+    let read = backfill::read_history(&item).unwrap();
+    assert_eq!((&read.workflow, &read.run, read.finished_at), (&run.key.workflow, &run.key.run, run.finished_at));
+    assert_eq!((read.accepted_at, read.origin, read.bytes), (builders::instant(500), RunOrigin::Announced, None));
+    assert_eq!(read.fingerprint, Some(PublicSchema::of(&run.fields).unwrap().fingerprint()));
+    let found = golden("run found", &runs::history_item(&run, RunOrigin::Found, Some(77), builders::instant(500)));
+    let read = backfill::read_history(&found).unwrap();
+    assert_eq!((read.origin, read.bytes), (RunOrigin::Found, Some(77)));
+}
+
+#[test]
+fn how_far_a_backfill_is_is_written_as_its_fixture() {
+    let counts = Counts { found: 1, planned: 3, delivered: 2, failed: 1, ..Counts::default() };
+    let note = BackfillNote { phase: Phase::Deliver, pages: 4, counts, started_at: builders::instant(1) };
+    let id = BackfillId::of_execution("arn:aws:states:eu-west-1:1:execution:stack-backfill:acme-1");
+    golden("backfill", &backfill::noted(&delivery().connector, &id, &note, builders::instant(9)));
 }
 
 #[test]
