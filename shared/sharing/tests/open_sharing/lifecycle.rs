@@ -285,6 +285,9 @@ async fn a_command_that_fails_anywhere_is_brought_to_its_end_by_being_started_ag
                     if name == "rotate" {
                         assert_eq!(lived.told(&first).await, Ok(()), "{what}: the recipient still reads");
                     }
+                    if lived.stored().await.0.state == ConnectorState::Revoked {
+                        assert!(lived.told(&first).await.is_err(), "{what}: said to be revoked, and read from");
+                    }
                     command(&lived).await.unwrap_or_else(|error| unreachable!("{what}: {error}"));
                     let (connector, audit) = lived.stored().await;
                     assert_eq!((connector.state, audit), (state, vec![action]), "{what}");
