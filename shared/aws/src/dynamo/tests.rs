@@ -375,8 +375,9 @@ fn changes_of_connectors_and_tokens_are_read_and_others_are_nobodys() {
         holder: Holder::Recipient,
         expires_at: builders::instant(700),
         allowed_ips: Vec::new(),
+        rotation: 0,
     };
-    let token = shares::recipient_token_item(&hash, &grant).item();
+    let token = shares::recipient_token_item(&hash, &grant, builders::instant(0)).item();
     let warned = with(&token, &[("warned_days", AttributeValue::N("7".to_owned()))]);
     let change = read_change(&record(Some(&token), Some(&warned))).unwrap().unwrap();
     let (hash, expires_at) = (hash.as_str().to_owned(), builders::instant(700));
