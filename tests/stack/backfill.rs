@@ -145,7 +145,8 @@ async fn a_backfill_that_was_stopped_goes_on_when_it_is_started_again() {
     let name = first.rsplit(':').next().unwrap();
     let progress = ("BACKFILL", name);
     until("batches are planned", async || {
-        let item = story.stack.item(&format!("CONNECTOR#{}", story.connector), &format!("{}#{}", progress.0, name)).await;
+        let item =
+            story.stack.item(&format!("CONNECTOR#{}", story.connector), &format!("{}#{}", progress.0, name)).await;
         (item.get("planned").is_some_and(|planned| planned == "240")).then_some(())
     })
     .await;
@@ -259,7 +260,8 @@ impl Story {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_run_does_not_wait_for_history() {
     let story = Story::begin(json!({"backfill": false})).await;
-    let runs: Vec<_> = (0..400).map(|n| Run { workflow: format!("{}-{}", story.workflow, n % 4), ..story.run(1, 1) }).collect();
+    let runs: Vec<_> =
+        (0..400).map(|n| Run { workflow: format!("{}-{}", story.workflow, n % 4), ..story.run(1, 1) }).collect();
     futures::stream::iter(&runs).for_each_concurrent(16, |run| run.lie(&story.stack)).await;
     let backfill = story.stack.start("Backfill", &story.input(json!({}))).await;
     let name = backfill.rsplit(':').next().unwrap().to_owned();
@@ -287,7 +289,8 @@ async fn a_large_history_arrives_row_by_row_once_in_few_commits() {
     let runs: Vec<_> = (0..count)
         .map(|n| {
             let minute = n / WORKFLOWS % 60;
-            let finished_at = format!("2026-07-01T{:02}:{minute:02}:{:02}Z", n / WORKFLOWS / 3_600 % 24, n / WORKFLOWS / 60 % 60);
+            let finished_at =
+                format!("2026-07-01T{:02}:{minute:02}:{:02}Z", n / WORKFLOWS / 3_600 % 24, n / WORKFLOWS / 60 % 60);
             Run { workflow: format!("{}-{:02}", story.workflow, n % WORKFLOWS), finished_at, ..story.run(1, 2) }
         })
         .collect();
@@ -315,7 +318,8 @@ async fn a_large_history_arrives_row_by_row_once_in_few_commits() {
     let report = report(&ended);
     let counts = &report["counts"];
     assert_eq!((&counts["planned"], &counts["delivered"]), (&json!(count), &json!(count - broken.len())), "{report}");
-    let failed: BTreeSet<_> = report["failures"].as_array().unwrap().iter().map(|f| f["runId"].as_str().unwrap()).collect();
+    let failed: BTreeSet<_> =
+        report["failures"].as_array().unwrap().iter().map(|f| f["runId"].as_str().unwrap()).collect();
     assert_eq!(failed, broken.iter().map(|n| runs[*n].run.as_str()).collect(), "no failed run hides");
 
     let mut expected: BTreeMap<String, Vec<&Run>> = BTreeMap::new();
@@ -324,12 +328,10 @@ async fn a_large_history_arrives_row_by_row_once_in_few_commits() {
         expected.entry(table_name(&run.workflow, "V1")).or_default().push(run);
     }
     let began = Instant::now();
-    let read =
-        story.stack.read_tables(&story.profile, &story.connector, expected.keys().map(String::as_str)).await;
+    let read = story.stack.read_tables(&story.profile, &story.connector, expected.keys().map(String::as_str)).await;
     let (mut commits, mut files) = (0, 0);
     for (table, runs) in &expected {
-        let mut names: Vec<_> =
-            read[table].rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect();
+        let mut names: Vec<_> = read[table].rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect();
         names.sort();
         assert_eq!(names, names_of(runs.iter().copied()), "{table}");
         let versions = story.stack.commits(&story.connector, table).await;

@@ -114,7 +114,12 @@ async fn a_message_that_announces_nothing_says_why_and_a_long_one_is_not_read() 
     let bucket = bucket(&[("kadoa/t/w/2026-01-01T00-00-00Z-r/run.json", "{\"a\": 1".to_owned())]).await;
     let mut folders = bucket.run_folders(&team_id("t"), None, None).await.unwrap().folders;
     folders.push(RunFolder { message_bytes: Some(1 << 30), ..folders[0].clone() });
-    let codes: Vec<_> =
-        bucket.announcements(&folders).await.unwrap().into_iter().map(|announced| announced.unwrap_err().code).collect();
+    let codes: Vec<_> = bucket
+        .announcements(&folders)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|announced| announced.unwrap_err().code)
+        .collect();
     assert_eq!(codes, [FailureCode::MessageNotJson, FailureCode::MessageTooLarge]);
 }

@@ -203,21 +203,14 @@ impl PlanBackfill {
         progress: &mut Progress,
         after: Option<Place>,
     ) -> Result<Page, StepError> {
-        let ports = PlanPorts {
-            store: &*self.store,
-            runs: &*self.runs,
-            tables: &*self.tables,
-            deliveries: &*self.deliveries,
-        };
+        let ports =
+            PlanPorts { store: &*self.store, runs: &*self.runs, tables: &*self.tables, deliveries: &*self.deliveries };
         let planned = plan(ports, covers, behind(&after), self.clock.now()).await?;
         let phase = if planned.after.is_some() { Phase::Deliver } else { Phase::Activity };
         let next = if planned.batches.is_empty() { Next::Plan } else { Next::Deliver };
         if next == Next::Deliver {
             let connector = &covers.connector;
-            self.pages
-                .write_batches(connector, backfill, progress.page, &planned.batches)
-                .await
-                .map_err(classify)?;
+            self.pages.write_batches(connector, backfill, progress.page, &planned.batches).await.map_err(classify)?;
             progress.batches = Some(events::backfill::batches_key(connector, backfill, progress.page));
         }
         let after = planned.after.map(Place::Behind);
@@ -225,12 +218,8 @@ impl PlanBackfill {
     }
 
     async fn activity(&self, covers: &Coverage, after: Option<Place>) -> Result<Page, StepError> {
-        let ports = ActivityPorts {
-            bucket: &*self.bucket,
-            outbox: &*self.outbox,
-            waker: &*self.waker,
-            clock: &*self.clock,
-        };
+        let ports =
+            ActivityPorts { bucket: &*self.bucket, outbox: &*self.outbox, waker: &*self.waker, clock: &*self.clock };
         let after = match after {
             Some(Place::Activity(place)) => place,
             Some(Place::Behind(_)) | None => ActivityPlace::default(),
@@ -244,14 +233,8 @@ impl PlanBackfill {
         Ok(Page { counts: recorded.counts, failures: recorded.failures, next, phase, after })
     }
 
-    async fn settle(
-        &self,
-        request: &Request,
-        backfill: &BackfillId,
-        progress: Progress,
-    ) -> Result<Output, StepError> {
-        let batches =
-            self.pages.batches(&request.connector, backfill, progress.page).await.map_err(classify)?;
+    async fn settle(&self, request: &Request, backfill: &BackfillId, progress: Progress) -> Result<Output, StepError> {
+        let batches = self.pages.batches(&request.connector, backfill, progress.page).await.map_err(classify)?;
         let settled = settle(&*self.store, &batches).await?;
         let page = Page {
             counts: settled.counts,
@@ -275,8 +258,7 @@ impl PlanBackfill {
         let connector = &request.connector;
         let key = events::backfill::report_key(connector, backfill);
         let report = Report::of(connector, state, &progress, self.clock.now(), key);
-        let failures =
-            self.pages.failures(connector, backfill, FAILURES_REPORTED_MAX).await.map_err(classify)?;
+        let failures = self.pages.failures(connector, backfill, FAILURES_REPORTED_MAX).await.map_err(classify)?;
         let whole = serde_json::to_string(&report.with_failures(&failures)).map_err(|error| {
             classify(PortError::new(PortErrorKind::InvalidData, "write a backfill's report", error))
         })?;
@@ -296,10 +278,7 @@ impl PlanBackfill {
         list: FailureList,
     ) -> Result<Output, StepError> {
         if !page.failures.is_empty() {
-            self.pages
-                .write_failures(&request.connector, backfill, list, &page.failures)
-                .await
-                .map_err(classify)?;
+            self.pages.write_failures(&request.connector, backfill, list, &page.failures).await.map_err(classify)?;
         }
         let mut failures = progress.failures;
         let room = FAILURES_SHOWN_MAX.saturating_sub(failures.len());

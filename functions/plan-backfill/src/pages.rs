@@ -36,11 +36,7 @@ impl ObjectStorePages {
         written.map(|_| ()).map_err(|error| port_error(WRITE, error))
     }
 
-    async fn read<T>(
-        &self,
-        key: &Path,
-        read: impl Fn(&[u8]) -> Result<T, StoredFormatError>,
-    ) -> Result<T, PortError> {
+    async fn read<T>(&self, key: &Path, read: impl Fn(&[u8]) -> Result<T, StoredFormatError>) -> Result<T, PortError> {
         let found = self.store.get(key).await.map_err(|error| port_error(READ, error))?;
         let bytes = found.bytes().await.map_err(|error| port_error(READ, error))?;
         read(&bytes).map_err(|error| PortError::new(PortErrorKind::InvalidData, READ, error))

@@ -11,9 +11,9 @@ use delivery::schema::Fingerprint;
 use delivery::state::{Ended, Failure};
 use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
+use object_store::ObjectStoreExt as _;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::ObjectStoreExt as _;
 use serde_json::json;
 use testkit::builders::{
     PutConnector as _, audit_entry, connector, connector_id, delivered_run, delivery_key, field, instant, run, run_key,
@@ -378,8 +378,7 @@ async fn a_backfill_that_is_stopped_anywhere_goes_on_when_it_is_started_again() 
 #[tokio::test]
 async fn a_page_that_is_done_twice_is_done_once() {
     let story = async |fault: Option<(usize, Strikes)>| {
-        let mut world =
-            World::with(Connector { backfill: true, ..connector("acme", "t") }).await;
+        let mut world = World::with(Connector { backfill: true, ..connector("acme", "t") }).await;
         let live = world.announced("w-1", "live", &["acme"]).await;
         world.ended(&delivery_key(&connector_id("acme"), &live.key), shared()).await;
         for (run, minute, column) in [("r-1", 1, "a"), ("r-2", 2, "b"), ("r-3", 3, "a")] {
@@ -443,12 +442,8 @@ async fn activity_arrives_once_and_bad_lines_are_listed_by_place() {
         assert!(!report.to_string().contains("secret"));
         assert_eq!(world.state.waiting_rows(&connector_id("acme"), MetadataTable::ActivityLog), 2);
     }
-    let mut without = World::with(Connector {
-        state: ConnectorState::Active,
-        activity_log: false,
-        ..connector("acme", "t")
-    })
-    .await;
+    let mut without =
+        World::with(Connector { state: ConnectorState::Active, activity_log: false, ..connector("acme", "t") }).await;
     without.put("kadoa/t/activity/1.jsonl", activity(&["e-1"])).await;
     assert_eq!(without.backfill(json!({})).await.unwrap()["counts"]["activityEvents"], 0);
 }

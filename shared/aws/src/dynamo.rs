@@ -31,8 +31,8 @@
 //! write.
 
 mod activations;
-mod changes;
 mod backfill;
+mod changes;
 mod connectors;
 mod deliveries;
 mod expression;
@@ -180,8 +180,7 @@ impl DynamoStore {
         let invalid = |error| PortError::new(PortErrorKind::InvalidData, operation, error);
         let wanted = keys.iter().map(Key::attributes).collect();
         let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
-        let mut request =
-            request.set_projection_expression(attributes.map(str::to_owned)).build().map_err(invalid)?;
+        let mut request = request.set_projection_expression(attributes.map(str::to_owned)).build().map_err(invalid)?;
         let mut found: Vec<Option<Item>> = keys.iter().map(|_| None).collect();
         for attempt in 0..BATCH_ATTEMPTS_MAX {
             let answer = self.client.batch_get_item().request_items(&self.table, request).send().await;

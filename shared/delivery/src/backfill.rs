@@ -381,10 +381,9 @@ async fn change(
 #[must_use]
 pub fn classify(error: PortError) -> StepError {
     let (code, message) = match error.kind {
-        PortErrorKind::Denied => (
-            FailureCode::BackfillDenied,
-            "history could not be planned: the function's role lacks a permission",
-        ),
+        PortErrorKind::Denied => {
+            (FailureCode::BackfillDenied, "history could not be planned: the function's role lacks a permission")
+        }
         PortErrorKind::InvalidData | PortErrorKind::NotFound => (
             FailureCode::BackfillCorrupt,
             "history could not be planned: something that is stored cannot be read; start a new backfill",

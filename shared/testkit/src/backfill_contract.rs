@@ -4,14 +4,13 @@
 use delivery::backfill::{BackfillId, Counts, Phase};
 use delivery::failure::FailureCode;
 use delivery::ports::{
-    BackfillNote, BackfillStore, DeliveryStore, DeliverySummary, FoundRun, Recorded, RunOrigin,
-    RunStore,
+    BackfillNote, BackfillStore, DeliveryStore, DeliverySummary, FoundRun, Recorded, RunOrigin, RunStore,
 };
 use delivery::run::Run;
+use delivery::schema::Fingerprint;
 use delivery::schema::PublicSchema;
 use delivery::state::{DeliveryState, Ended, Failure, Step};
 use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
-use delivery::schema::Fingerprint;
 
 use crate::builders::{connector_id, delivered_run, delivery_key, field, instant, run, run_key, team_id};
 

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
-use delivery::ports::{
-    BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin,
-};
+use delivery::ports::{BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin};
 use delivery::schema::Fingerprint;
 use delivery::state::DeliveryState;
 use delivery::timestamp::Timestamp;

@@ -64,7 +64,8 @@ pub async fn plan(
     let listed = ports.store.history(&coverage.team, after, PAGE_RUNS_MAX).await.map_err(classify)?;
     let whole = listed.len() >= PAGE_RUNS_MAX;
     let after = listed.last().filter(|_| whole).map(|run| run.place.clone());
-    let in_scope = |run: &RecordedRun| coverage.workflows.contains(&run.workflow) && coverage.takes_time(run.finished_at);
+    let in_scope =
+        |run: &RecordedRun| coverage.workflows.contains(&run.workflow) && coverage.takes_time(run.finished_at);
     let listed: Vec<_> = listed.into_iter().filter(in_scope).collect();
     let keys: Vec<_> = listed.iter().map(|run| key_of(coverage, run)).collect();
     let known = ports.store.deliveries(&coverage.connector, &keys).await.map_err(classify)?;

@@ -194,12 +194,8 @@ pub trait BackfillPages: Send + Sync {
     ) -> Result<(), PortError>;
 
     /// The batches of a page.
-    async fn batches(
-        &self,
-        connector: &ConnectorId,
-        backfill: &BackfillId,
-        page: u64,
-    ) -> Result<Vec<Batch>, PortError>;
+    async fn batches(&self, connector: &ConnectorId, backfill: &BackfillId, page: u64)
+    -> Result<Vec<Batch>, PortError>;
 
     /// Writes what failed of a page.
     async fn write_failures(
@@ -219,12 +215,8 @@ pub trait BackfillPages: Send + Sync {
     ) -> Result<Vec<BackfillFailure>, PortError>;
 
     /// Writes what the backfill came to.
-    async fn write_report(
-        &self,
-        connector: &ConnectorId,
-        backfill: &BackfillId,
-        report: &str,
-    ) -> Result<(), PortError>;
+    async fn write_report(&self, connector: &ConnectorId, backfill: &BackfillId, report: &str)
+    -> Result<(), PortError>;
 }
 
 /// One list of failures: each step of each page has its own.

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
-use delivery::ports::{
-    BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin,
-};
+use delivery::ports::{BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin};
 use delivery::run::Run;
 use delivery::schema::PublicSchema;
 use delivery::state::Ended;
