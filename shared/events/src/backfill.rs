@@ -325,3 +325,71 @@ impl Report {
         Self { failures: failures.iter().map(FailureForm::from).collect(), ..self.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use delivery::ids::TeamId;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_inputs_of_deliver_run_and_reads_back() {
+        let batch = Batch {
+            connector: ConnectorId::new("acme").unwrap(),
+            team: TeamId::new("t").unwrap(),
+            workflow: WorkflowId::new("w-1").unwrap(),
+            runs: vec![RunId::new("r-1").unwrap(), RunId::new("r-2").unwrap()],
+        };
+        let page = write_batches(std::slice::from_ref(&batch)).unwrap();
+        let expected =
+            r#"[{"teamId":"t","workflowId":"w-1","runIds":["r-1","r-2"],"connectors":["acme"],"origin":"backfill"}]"#;
+        assert_eq!(page, expected);
+        assert_eq!(read_batches(page.as_bytes()).unwrap(), [batch]);
+        assert!(read_batches(b"[{}]").is_err());
+    }
+
+    #[test]
+    fn a_list_of_failures_reads_back() {
+        let failures = [
+            BackfillFailure {
+                workflow: Some(WorkflowId::new("w-1").unwrap()),
+                run: Some(RunId::new("r-1").unwrap()),
+                place: None,
+                code: FailureCode::RowNotJson,
+            },
+            BackfillFailure {
+                workflow: None,
+                run: None,
+                place: Some("kadoa/t/activity/a.jsonl line 3".to_owned()),
+                code: FailureCode::MessageNotJson,
+            },
+        ];
+        let list = write_failures(&failures).unwrap();
+        let expected = r#"[{"workflowId":"w-1","runId":"r-1","code":"ROW_NOT_JSON"},{"place":"kadoa/t/activity/a.jsonl line 3","code":"MESSAGE_NOT_JSON"}]"#;
+        assert_eq!(list, expected);
+        assert_eq!(read_failures(list.as_bytes()).unwrap(), failures);
+    }
+
+    /// An execution that began before a deployment goes on behind it.
+    #[test]
+    fn what_the_tasks_hand_on_is_read_as_it_was_written() {
+        let counts = json!({
+            "found": 1, "unfinished": 2, "planned": 3, "batches": 4, "alreadyShared": 5, "delivered": 6, "failed": 7,
+            "activityEvents": 8, "activityRefused": 9,
+        });
+        for (phase, after) in [
+            ("find", json!({"behind": "kadoa/t/w/f/run.json"})),
+            ("deliver", json!({"behind": "w-1#0000000000000001#r-1"})),
+            ("activity", json!({"activity": {"key": "kadoa/t/activity/a.jsonl", "offset": 10, "lines": 2}})),
+        ] {
+            let written = json!({
+                "next": "deliver", "phase": phase, "after": after, "page": 2, "batches": "backfills/a/e/page-00002.json",
+                "counts": counts, "failures": [{"runId": "r", "code": "ROW_NOT_JSON"}],
+                "startedAt": "2026-09-01T00:00:00Z", "missedSince": "2026-08-01T00:00:00Z",
+            });
+            let read: Progress = serde_json::from_value(written.clone()).unwrap();
+            assert_eq!(serde_json::to_value(read).unwrap(), written);
+        }
+    }
+}
