@@ -10,7 +10,8 @@ use aws::dynamo::DynamoStore;
 use aws::ses::SesMailer;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, ConnectorStore, ExpiryNotice, TokenWatch};
+use delivery::ports::{Clock, ConnectorStore, ExpiryNotice, TokenWatch, UndeliveredDeliveries};
+use delivery::redrive::oldest_expected;
 use delivery::watch::{TokensSeen, Watching, classify, watch_tokens, watched};
 use futures::StreamExt as _;
 use lambda::{Environment, Metric, SettingsError, Subject, SystemClock, Task, Unit, emit_metrics};
@@ -25,6 +26,7 @@ pub struct WatchConnectors {
     connectors: Arc<dyn ConnectorStore>,
     tokens: Arc<dyn TokenWatch>,
     notice: Arc<dyn ExpiryNotice>,
+    deliveries: Arc<dyn UndeliveredDeliveries>,
     clock: Arc<dyn Clock>,
     namespace: String,
 }
@@ -33,6 +35,12 @@ impl std::fmt::Debug for WatchConnectors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("WatchConnectors")
     }
+}
+
+/// What was seen of one connector.
+struct Seen {
+    tokens: TokensSeen,
+    oldest_undelivered_seconds: u32,
 }
 
 /// What the schedule sends; nothing of it matters.
@@ -51,6 +59,8 @@ pub struct Watched {
     pub tokens_expiring: u32,
     /// Warnings that were given now.
     pub warnings: u32,
+    /// How long the oldest delivery is owed that is still expected, in seconds; 0 if there is none.
+    pub oldest_undelivered_seconds: u32,
 }
 
 impl Watched {
@@ -58,7 +68,9 @@ impl Watched {
     fn metrics(&self) -> Vec<Metric> {
         let failed = Metric { name: "ConnectorsUnwatched", unit: Unit::Count, value: self.failed.into() };
         let expiring = Metric { name: "TokensExpiring", unit: Unit::Count, value: self.tokens_expiring.into() };
-        if self.failed == 0 { vec![failed, expiring] } else { vec![failed] }
+        let value = self.oldest_undelivered_seconds.into();
+        let oldest = Metric { name: "OldestUndeliveredSeconds", unit: Unit::Seconds, value };
+        if self.failed == 0 { vec![failed, expiring, oldest] } else { vec![failed] }
     }
 }
 
@@ -75,7 +87,8 @@ impl Task for WatchConnectors {
         let mailer = Arc::new(SesMailer::new(&config, environment.require("SENDER_ADDRESS")?));
         Ok(Self {
             connectors: store.clone(),
-            tokens: store,
+            tokens: store.clone(),
+            deliveries: store,
             notice: Arc::new(MailedNotice::new(mailer)),
             clock: Arc::new(SystemClock),
             namespace: environment.require("METRICS_NAMESPACE")?.to_owned(),
@@ -118,7 +131,7 @@ impl WatchConnectors {
     }
 
     /// Everything that is looked at of one connector; nothing of one that was revoked.
-    async fn watch_one(&self, id: &ConnectorId) -> Result<Option<TokensSeen>, StepError> {
+    async fn watch_one(&self, id: &ConnectorId) -> Result<Option<Seen>, StepError> {
         let ports = Watching {
             connectors: &*self.connectors,
             tokens: &*self.tokens,
@@ -134,25 +147,35 @@ impl WatchConnectors {
                 "the mail service refused the warning about a token; check the secure contact"
             );
         }
-        Ok(Some(seen))
+        // One that is disabled is owed nothing until it takes data again.
+        let oldest = if connector.state.takes_data() {
+            oldest_expected(&*self.deliveries, id).await.map_err(classify)?
+        } else {
+            None
+        };
+        let owed = oldest.map_or(0, |since| self.clock.now().seconds().saturating_sub(since.seconds()).max(0));
+        Ok(Some(Seen { tokens: seen, oldest_undelivered_seconds: u32::try_from(owed).unwrap_or(u32::MAX) }))
     }
 }
 
 impl Watched {
-    fn add(&mut self, seen: Option<TokensSeen>) {
+    fn add(&mut self, seen: Option<Seen>) {
         let Some(seen) = seen else { return };
         self.connectors += 1;
-        self.tokens_expiring += seen.expiring;
-        self.warnings += seen.warnings;
+        self.tokens_expiring += seen.tokens.expiring;
+        self.warnings += seen.tokens.warnings;
+        self.oldest_undelivered_seconds = self.oldest_undelivered_seconds.max(seen.oldest_undelivered_seconds);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use delivery::connector::{Connector, ConnectorState};
+    use delivery::ports::DeliveryStore as _;
+    use delivery::state::Step;
     use serde_json::json;
     use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
-    use testkit::builders::{PutConnector as _, connector, connector_id, instant};
+    use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run_key};
     use testkit::sharing::{InMemorySharing, ManualClock, RecordingMailer};
     use testkit::state::InMemoryState;
 
@@ -180,7 +203,8 @@ mod tests {
             sharing.put_token(&SecretHash::of(connector.id.as_str()), &grant).await.unwrap();
         }
         let function = WatchConnectors {
-            connectors: state,
+            connectors: state.clone(),
+            deliveries: state.clone(),
             tokens: sharing,
             notice: Arc::new(MailedNotice::new(mailer.clone())),
             clock: Arc::new(ManualClock::at_seconds(0)),
@@ -190,14 +214,21 @@ mod tests {
             let input = serde_json::from_value(json!({"id": "e", "source": "aws.events"})).unwrap();
             serde_json::to_value(function.handle(input).await.unwrap()).unwrap()
         };
-        let expected = json!({"connectors": 2, "failed": 0, "tokensExpiring": 1, "warnings": 2});
+        let mut expected = json!({
+            "connectors": 2, "failed": 0, "tokensExpiring": 1, "warnings": 2, "oldestUndeliveredSeconds": 0,
+        });
         assert_eq!(watch().await, expected);
         for share in ["\"a\"", "\"b\""] {
             let mail = mailer.take().unwrap();
             assert!(mail.body.contains(share) && !mail.body.contains("://"), "{}", mail.body);
         }
-        let expected = json!({"connectors": 2, "failed": 0, "tokensExpiring": 1, "warnings": 0});
-        assert_eq!(watch().await, expected, "once for each threshold");
+        for (connector, run, began) in [("a", "r-1", -50), ("a", "r-2", -70), ("b", "r-3", -60), ("c", "r-4", -900)] {
+            let owed = delivery_key(&connector_id(connector), &run_key("t", "w-1", run));
+            state.enter(&[owed], Step::Loading, instant(began)).await.unwrap();
+        }
+        expected["warnings"] = json!(0);
+        expected["oldestUndeliveredSeconds"] = json!(70);
+        assert_eq!(watch().await, expected, "once for each threshold; what a revoked connector is owed is no concern");
         assert!(mailer.take().is_none());
     }
 }

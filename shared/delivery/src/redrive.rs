@@ -96,6 +96,20 @@ pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp, start: u32) ->
     format!("redrive-{readable}-{digits}")
 }
 
+/// Since when the oldest delivery of a connector is owed that is still [expected](Undelivered::expected); `None` if none
+/// is, or none among the [`EXAMINED_PER_PAGE_MAX`] that wait longest.
+///
+/// # Errors
+///
+/// Returns the store's error.
+pub async fn oldest_expected(
+    deliveries: &dyn UndeliveredDeliveries,
+    connector: &ConnectorId,
+) -> Result<Option<Timestamp>, PortError> {
+    let waiting = deliveries.undelivered(connector, None, EXAMINED_PER_PAGE_MAX).await?;
+    Ok(waiting.iter().find(|delivery| delivery.expected()).map(|delivery| delivery.since))
+}
+
 /// Which failed deliveries are started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {

@@ -9,7 +9,7 @@ use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
 use delivery::ports::{DeliveryStore, PortErrorKind};
 use delivery::redrive::{
-    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, redrive_messages_page, redrive_page,
+    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, oldest_expected, redrive_messages_page, redrive_page,
     restart_name,
 };
 use delivery::state::{Ended, Failure, Step};
@@ -182,6 +182,21 @@ async fn a_connector_that_takes_no_data_is_not_redriven() {
     let unknown = Redrive { connector: connector_id("nobody"), ..all() };
     let error = redrive_page(&store, &store, &store, &unknown, Redriven::default()).await.unwrap_err();
     assert_eq!(error.code, FailureCode::ConnectorNotFound);
+}
+
+#[tokio::test]
+async fn the_oldest_delivery_that_is_expected_is_none_whose_run_was_rejected() {
+    let state = InMemoryState::default();
+    let oldest = async || oldest_expected(&state, &connector_id("acme")).await.unwrap();
+    assert_eq!(oldest().await, None);
+    fail(&state, &key("w-1", "r-1"), FailureCode::RowNotJson, 10).await;
+    assert_eq!(oldest().await, None, "its failure is the answer");
+    fail(&state, &key("w-1", "r-2"), FailureCode::ShareUnavailable, 20).await;
+    assert_eq!(oldest().await, Some(instant(19)), "what may pass is owed since it began");
+    state.enter(&[key("w-1", "r-0")], Step::Proving, instant(5)).await.unwrap();
+    assert_eq!(oldest().await, Some(instant(5)), "and so is what is under way");
+    state.enter(&[key("w-1", "r-1")], Step::Staging, instant(30)).await.unwrap();
+    assert_eq!(oldest().await, Some(instant(5)));
 }
 
 #[test]
