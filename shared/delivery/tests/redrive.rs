@@ -9,8 +9,8 @@ use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
 use delivery::ports::{DeliveryStore, PortErrorKind};
 use delivery::redrive::{
-    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, oldest_expected, redrive_messages_page, redrive_page,
-    restart_name,
+    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, oldest_expected, redrive_messages_page,
+    redrive_page, restart_name,
 };
 use delivery::state::{Ended, Failure, Step};
 use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run_key, workflow_id};
