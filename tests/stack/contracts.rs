@@ -7,6 +7,8 @@ use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
 use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
+use testkit::builders::connector;
+use testkit::recipient_contract::recipient_backend_contract;
 use tests::{Stack, unique};
 
 fn store(stack: &Stack) -> DynamoStore {
@@ -26,6 +28,8 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::rollout_store_contract(&store, &store, &prefix).await;
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
+    let recipient = connector("any", "any").recipient;
+    recipient_backend_contract(&store, &store, &recipient, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions and SES.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, SES and Secrets Manager.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -8,6 +8,8 @@
 pub mod dynamo;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "secretsmanager")]
+pub mod secrets;
 #[cfg(feature = "ses")]
 pub mod ses;
 #[cfg(feature = "sfn")]
@@ -15,14 +17,15 @@ pub mod sfn;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 
-#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn", feature = "ses"))]
+#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn", feature = "ses", feature = "secretsmanager"))]
 mod failure;
 
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::BehaviorVersion;
+pub use aws_config::SdkConfig;
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;

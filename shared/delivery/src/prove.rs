@@ -9,6 +9,7 @@ use crate::ports::{
     Clock, DeliveryStore, FetchedFile, PortError, PortErrorKind, ReadScope, ShareReader, SharedFile, SharedView,
 };
 use crate::schema::is_private_name;
+use crate::share::refused;
 use crate::state::Step;
 use crate::table::TableName;
 
@@ -176,6 +177,10 @@ pub async fn prove_probe(reader: &dyn ShareReader, connector: &ConnectorId) -> R
 }
 
 fn classify(error: PortError) -> StepError {
+    let error = match refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Throttled | PortErrorKind::Unavailable => {
             (FailureCode::ProofUnavailable, "the sharing endpoint did not answer")

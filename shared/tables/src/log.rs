@@ -180,7 +180,8 @@ impl TableLog for ObjectStoreTableLog {
 }
 
 /// What a storage error means to the steps.
-pub(crate) fn port_error(operation: &'static str, error: object_store::Error) -> PortError {
+#[must_use]
+pub fn port_error(operation: &'static str, error: object_store::Error) -> PortError {
     #[expect(clippy::wildcard_enum_match_arm, reason = "the store's error enum is non-exhaustive")]
     let kind = match &error {
         object_store::Error::NotFound { .. } => PortErrorKind::NotFound,

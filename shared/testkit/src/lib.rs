@@ -11,6 +11,7 @@ pub mod builders;
 pub mod faults;
 pub mod lake;
 pub mod metadata_contract;
+pub mod recipient_contract;
 pub mod sharing;
 pub mod state;
 pub mod state_contract;

@@ -1,5 +1,7 @@
 //! Who may read what, who reads, and reading as a recipient does.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use super::PortError;
@@ -173,9 +175,58 @@ pub enum Invitation {
 #[async_trait]
 pub trait Inviter: Send + Sync {
     /// Whether the connector's recipient was invited before.
-    async fn invitation(&self, connector: &ConnectorId) -> Result<Invitation, PortError>;
+    async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
 
     /// Makes a new link in place of any earlier unused one, sends it to the secure contact, and notes that it was
     /// sent. The link exists nowhere else.
     async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.
+#[async_trait]
+pub trait HostedCredentials: Send + Sync {
+    /// Whether the URL of the recipient's newest token was sent.
+    async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
+
+    /// The newest token's URL. If its credential was downloaded, or its time is over, there is a new token, and the
+    /// ones of before end at once.
+    async fn waiting(&self, connector: &Connector, now: Timestamp) -> Result<WaitingCredential, PortError>;
+
+    /// Notes that the URL of a token was sent. Nothing else of it is kept.
+    async fn sent(&self, connector: &Connector, token: &str) -> Result<(), PortError>;
+}
+
+/// A credential that can be downloaded once.
+#[derive(Debug)]
+pub struct WaitingCredential {
+    /// The token's id. No secret.
+    pub token: String,
+    /// Where it is downloaded.
+    pub url: CredentialUrl,
+    /// When the token ends, if the backend says so.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Where a backend's own credential can be downloaded, once. It can be handed out once, and never printed, copied or
+/// stored. Nobody but the secure contact opens it.
+pub struct CredentialUrl(String);
+
+impl CredentialUrl {
+    /// A URL as the backend gave it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Gives up the URL. The caller sends it to the secure contact, untouched, and drops it.
+    #[must_use]
+    pub fn reveal(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for CredentialUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialUrl(redacted)")
+    }
 }

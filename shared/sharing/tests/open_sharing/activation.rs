@@ -152,21 +152,21 @@ async fn a_failing_store_leaves_the_link_as_it_was() {
 async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
     let invited = invited().await;
     let acme = connector("acme", "team");
-    assert_eq!(invited.inviter.invitation(&acme.id).await.unwrap(), Invitation::Unsent);
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent);
 
     invited.mailer.faults.fail_call(0, PortErrorKind::Denied, Strikes::Before);
     let error = invited.inviter.invite(&acme, instant(NOW)).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Denied);
-    assert_eq!(invited.inviter.invitation(&acme.id).await.unwrap(), Invitation::Unsent);
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent);
 
     let link = invited.link().await;
-    assert_eq!(invited.inviter.invitation(&acme.id).await.unwrap(), Invitation::Sent);
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Sent);
     invited.world.clock.advance(7 * DAY);
-    assert_eq!(invited.inviter.invitation(&acme.id).await.unwrap(), Invitation::Unsent, "expired unused");
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent, "expired unused");
     assert_eq!(invited.send("POST", &link).await.status, StatusCode::GONE);
 
     let link = invited.link().await;
     assert_eq!(invited.send("POST", &link).await.status, StatusCode::OK);
     invited.world.clock.advance(7 * DAY);
-    assert_eq!(invited.inviter.invitation(&acme.id).await.unwrap(), Invitation::Sent, "used");
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Sent, "used");
 }

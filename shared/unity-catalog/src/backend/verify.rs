@@ -4,11 +4,12 @@ use delivery::ids::ConnectorId;
 use delivery::ports::PortError;
 use delivery::table::TableName;
 
-use super::{Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
+use super::{BackendError, Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
 use crate::error::ApiErrorKind;
 use crate::shares::ObjectStatus;
 
 const VERIFY: &str = "verify a connector's share";
+const READ: &str = "read what recipients are given";
 
 /// What the metastore says of a connector's share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `NotFound` if the connector has no share.
-    pub async fn verify(
+    pub async fn report(
         &self,
         connector: &ConnectorId,
         recipient: &str,
@@ -102,8 +103,38 @@ impl UnityCatalogBackend {
         })
     }
 
-    /// Asks both ends whether a recipient may read a share.
+    /// The Delta schema text of a table as recipients are given it: the table is in the share and can be read, somebody
+    /// was granted the share at both ends, and the metastore says every column in full.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the connector has no share or the table is not in it, `Denied` if recipients could not read the
+    /// table or nobody may read the share, `InvalidData` if the registration is not whole.
+    pub async fn registered_schema(&self, connector: &ConnectorId, table: &TableName) -> Result<String, PortError> {
+        let share = self.own_share(READ, connector).await?;
+        let full_name = self.full_name(connector, table);
+        match self.object(&share, connector, table) {
+            None => return Err(BackendError::NotShared { table: full_name }.during(READ)),
+            Some(ObjectStatus::PermissionDenied) => {
+                return Err(BackendError::NotReadable { tables: vec![full_name] }.during(READ));
+            }
+            Some(ObjectStatus::Active | ObjectStatus::Unknown) => {}
+        }
+        let grants = self.workspace.share_grants(&share.name).await?;
+        let Some(grant) = grants.first() else { return Err(BackendError::NotGranted.during(READ)) };
+        if !self.access(&share.name, &grant.recipient).await?.is_granted() {
+            return Err(BackendError::NotGranted.during(READ));
+        }
+        let registered = self.registered(&full_name, connector, table).await?;
+        let registered = registered.ok_or_else(|| BackendError::NotShared { table: full_name.clone() }.during(READ))?;
+        registered.schema_text.ok_or_else(|| BackendError::Stale { table: full_name }.during(READ))
+    }
+
+    /// Asks both ends whether a recipient may read a share. No name is nobody's.
     pub(super) async fn access(&self, share: &str, recipient: &str) -> Result<Access, PortError> {
+        if recipient.is_empty() {
+            return Ok(Access { by_share: Said::No, by_recipient: Said::No });
+        }
         let selects = |privileges: &[String]| privileges.iter().any(|privilege| privilege == "SELECT");
         let grants = self.workspace.share_grants(share).await?;
         let by_share =
