@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog};
@@ -57,21 +58,22 @@ pub enum Input {
 #[async_trait]
 impl Task for ProvisionConnector {
     const STEP: &'static str = "ProvisionConnector";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET", "DATABRICKS"];
     type Input = Input;
     type Output = ConnectorReport;
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let backends = Backends::assemble(environment, &config, store.clone())?;
         let bucket = Arc::new(
             environment.require_as("TABLES_BUCKET", "the name of a bucket", |name| aws::s3::bucket(name).ok())?,
         );
         Ok(Self {
             connectors: store.clone(),
-            runs: store.clone(),
-            backend: store.clone(),
-            recipients: store,
+            runs: store,
+            backend: backends.sharing(),
+            recipients: backends.recipients(),
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
             files: Arc::new(ObjectStoreMetadataFiles::new(bucket)),
             clock: Arc::new(SystemClock),
