@@ -6,9 +6,9 @@ use aws::dynamo::DynamoStore;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
-use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
 use testkit::builders::connector;
 use testkit::recipient_contract::recipient_backend_contract;
+use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
 use tests::{Stack, unique};
 
 fn store(stack: &Stack) -> DynamoStore {

@@ -12,6 +12,7 @@ mod activity;
 mod bad_input;
 mod cast_policy;
 mod contracts;
+mod databricks;
 mod exactly_once;
 mod formats;
 mod latest;

@@ -87,8 +87,8 @@ async fn inputs_that_are_not_allowed_are_refused_by_name() {
                 &team,
                 json!({"recipient": {"type": "databricks", "sharingIdentifier": "aws:x:y"}}),
             ),
-            "RECIPIENT_UNSUPPORTED",
-            "token",
+            "CONNECTOR_INVALID",
+            "sharingIdentifier",
         ),
     ] {
         let ended = stack.execute("SetupConnector", &input).await;

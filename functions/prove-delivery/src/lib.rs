@@ -96,11 +96,7 @@ impl Task for ProveDelivery {
 impl ProveDelivery {
     /// A share that is being set up has no delivery to say its backend: the connector does, if there are two.
     async fn prove_probe(&self, id: &ConnectorId) -> Result<(), StepError> {
-        let backend = if self.readers.differ() {
-            backend_of(&*self.connectors, id).await?
-        } else {
-            Backend::Open
-        };
+        let backend = if self.readers.differ() { backend_of(&*self.connectors, id).await? } else { Backend::Open };
         prove_probe(self.readers.of(backend)?, id).await
     }
 }

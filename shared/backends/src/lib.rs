@@ -10,6 +10,7 @@ pub mod settings;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws::SdkConfig;
 use aws::dynamo::DynamoStore;
@@ -84,9 +85,10 @@ impl Backends {
     /// What invites recipients: to our own server, or to the workspace that hands their credential out.
     #[must_use]
     pub fn inviter(&self, open: Arc<dyn Inviter>, mailer: Arc<dyn Mailer>) -> Arc<dyn Inviter> {
-        let hosted = self.metastore.as_ref().map(|metastore| {
-            Arc::new(HostedInviter::new(metastore.backend.clone(), mailer)) as Arc<dyn Inviter>
-        });
+        let hosted = self
+            .metastore
+            .as_ref()
+            .map(|metastore| Arc::new(HostedInviter::new(metastore.backend.clone(), mailer)) as Arc<dyn Inviter>);
         Arc::new(RoutedInviter::new(open, hosted))
     }
 
@@ -108,12 +110,17 @@ impl Metastore {
         let bucket: Arc<dyn ObjectStore> = Arc::new(bucket);
         let credentials = Arc::new(SecretsManagerCredentials::new(config, &settings.secret_arn));
         let (clock, pause) = (Arc::new(SystemClock), Arc::new(TimerPause));
-        let workspace = Workspace::new(settings.url.clone(), credentials, clock, pause, Patience::default())
+        let workspace = Workspace::new(settings.url.clone(), credentials, clock, pause, patience())
             .map_err(|_| wrong("with a host that an HTTP client takes"))?;
         let schemas = LoggedSchemas::new(Arc::new(ObjectStoreTableLog::new(bucket.clone())));
         let backend = UnityCatalogBackend::new(Arc::new(workspace), Arc::new(schemas), settings.backend());
         Ok(Self { backend: Arc::new(backend), bucket })
     }
+}
+
+/// Shorter than the functions live: what is still refused then is begun again by the state machine, later.
+fn patience() -> Patience {
+    Patience { attempts_max: 4, wait_max: Duration::from_secs(8), request_max: Duration::from_secs(10) }
 }
 
 /// What deliveries are proven by, one reader for each backend.

@@ -138,10 +138,9 @@ mod tests {
         let [connectors, open, databricks] = &states;
         let routed = Routed::new(connectors.clone(), open.clone(), Some(databricks.clone()));
         let table = TableName::from_stored("WF_A__V1");
-        for (made, home, other) in [
-            (of("a", Backend::Open), open, databricks),
-            (of("b", Backend::Databricks), databricks, open),
-        ] {
+        for (made, home, other) in
+            [(of("a", Backend::Open), open, databricks), (of("b", Backend::Databricks), databricks, open)]
+        {
             let _ = routed.provision(&made).await.unwrap();
             connectors.put_connector(&made).await.unwrap();
             let _ = routed.connect(&made).await.unwrap();

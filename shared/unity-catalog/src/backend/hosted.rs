@@ -97,8 +97,7 @@ impl HostedCredentials for UnityCatalogBackend {
     }
 
     async fn waiting(&self, connector: &Connector, now: Timestamp) -> Result<WaitingCredential, PortError> {
-        let mut recipient =
-            self.hosted(connector).await?.ok_or_else(|| BackendError::NoRecipient.during(INVITE))?;
+        let mut recipient = self.hosted(connector).await?.ok_or_else(|| BackendError::NoRecipient.during(INVITE))?;
         let token = match newest(&recipient, now).is_some() {
             true => recipient.tokens.pop(),
             false => Some(self.rotate(connector, &recipient, 0, now).await?),

@@ -96,7 +96,11 @@ impl UnityCatalogBackend {
         Ok(Adopted { recipient: recipient.name, activation: newest_activation(recipient.tokens) })
     }
 
-    pub(super) async fn find_recipient(&self, connector: &ConnectorId, reader: &Reader) -> Result<Option<Recipient>, PortError> {
+    pub(super) async fn find_recipient(
+        &self,
+        connector: &ConnectorId,
+        reader: &Reader,
+    ) -> Result<Option<Recipient>, PortError> {
         Ok(match reader {
             Reader::Databricks(identifier) => self.workspace.recipient_of(identifier).await?,
             Reader::Token { .. } => self.workspace.recipient(&self.recipient_name(connector, reader)).await?,
