@@ -468,6 +468,47 @@ async fn latest_follows_the_newest_finished_run() {
 }
 
 #[tokio::test]
+async fn the_backend_hears_of_every_switch_of_latest_and_of_no_other_commit() {
+    let refreshed =
+        |world: &World| world.state.faults.calls().iter().filter(|call| **call == "refresh a table").count();
+    let switching = |id, at| with_fields(a_run(id, at), vec![field("other", "NUMBER")]);
+    let world = World::new().await;
+    for (run, expected) in [
+        (a_run("r1", 10), 1),
+        (a_run("r2", 20), 1),
+        (switching("r3", 30), 2),
+        (switching("r4", 40), 2),
+        (a_run("r5", 50), 3),
+    ] {
+        world.record(&run).await;
+        world.deliver(&run).await.unwrap();
+        assert_eq!(refreshed(&world), expected, "after {}", run.key.run);
+    }
+    // A refresh that failed is made good by the next attempt, though the switch itself is in the log.
+    let last = switching("r6", 60);
+    world.record(&last).await;
+    let mut failed = false;
+    for call in world.state.faults.calls().len().. {
+        world.state.faults.fail_call(call, PortErrorKind::Unavailable, Strikes::Before);
+        let outcome = world.deliver(&last).await;
+        let struck = world.state.faults.calls().get(call) == Some(&"refresh a table");
+        world.state.faults.heal();
+        if struck {
+            assert!(outcome.is_err());
+            failed = true;
+            break;
+        }
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(failed, "the refresh was struck");
+    let before = refreshed(&world);
+    world.deliver(&last).await.unwrap();
+    assert_eq!(refreshed(&world), before + 1);
+}
+
+#[tokio::test]
 async fn a_connector_that_is_missing_or_not_ready_takes_nothing() {
     let world = World::new().await;
     let run = a_run("r", 10);

@@ -91,8 +91,8 @@ pub enum BackendError {
     NoShare,
     /// The share takes no more tables.
     #[error(
-        "the share has {tables} tables and {more} more do not fit; ask the vendor for a higher limit, or split the \
-         connector's workflows"
+        "the share has {tables} tables and {more} more do not fit; divide the connector's workflows between two \
+         connectors"
     )]
     ShareFull {
         /// Tables in the share.
@@ -373,7 +373,7 @@ fn whose(ours: bool) -> Provisioned {
 pub enum Room {
     /// Enough.
     Enough,
-    /// At least 80 % of the tables that fit are there: ask the vendor for a higher limit.
+    /// At least 80 % of the tables that fit are there.
     NearlyFull,
     /// More tables than fit.
     TooMany,
