@@ -52,7 +52,7 @@ impl MetastoreReader {
         scope: ReadScope<'_>,
     ) -> Result<(u64, Vec<DataFile>, Option<String>), PortError> {
         let version = match scope {
-            ReadScope::Run { table_version, .. } => {
+            ReadScope::Runs { table_version, .. } => {
                 if let Some(commit) = self.log.read(connector, table, table_version).await? {
                     return Ok((table_version, commit.adds, commit.schema_string));
                 }
