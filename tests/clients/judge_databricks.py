@@ -36,7 +36,7 @@ def grants(workspace, share):
         recipient = workspace.recipients.get(assignment.principal)
         permitted = workspace.recipients.share_permissions(assignment.principal).permissions_out or []
         found[recipient.name] = {
-            "privileges": assignment.privileges,
+            "privileges": [privilege.value for privilege in assignment.privileges],
             "agreed": share in [permission.share_name for permission in permitted],
             "authentication": recipient.authentication_type.value,
             "identifier": recipient.data_recipient_global_metastore_id,
