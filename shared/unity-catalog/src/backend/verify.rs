@@ -122,7 +122,7 @@ impl UnityCatalogBackend {
         }
         let grants = self.workspace.share_grants(&share.name).await?;
         let Some(grant) = grants.first() else { return Err(BackendError::NotGranted.during(READ)) };
-        if !self.access(&share.name, &grant.recipient).await?.is_granted() {
+        if !selects(&grant.privileges) || self.by_recipient(&share.name, &grant.recipient).await? == Said::No {
             return Err(BackendError::NotGranted.during(READ));
         }
         let registered = self.registered(&full_name, connector, table).await?;
@@ -135,17 +135,25 @@ impl UnityCatalogBackend {
         if recipient.is_empty() {
             return Ok(Access { by_share: Said::No, by_recipient: Said::No });
         }
-        let selects = |privileges: &[String]| privileges.iter().any(|privilege| privilege == "SELECT");
         let grants = self.workspace.share_grants(share).await?;
         let by_share =
             grants.iter().any(|grant| grant.recipient.eq_ignore_ascii_case(recipient) && selects(&grant.privileges));
-        let by_recipient = match self.workspace.recipient_shares(recipient).await {
+        Ok(Access { by_share: Said::of(by_share), by_recipient: self.by_recipient(share, recipient).await? })
+    }
+
+    /// Asks a recipient's end whether it may read a share.
+    async fn by_recipient(&self, share: &str, recipient: &str) -> Result<Said, PortError> {
+        let found = match self.workspace.recipient_shares(recipient).await {
             Ok(shares) => {
                 shares.iter().any(|access| access.share.eq_ignore_ascii_case(share) && selects(&access.privileges))
             }
             Err(error) if error.kind == ApiErrorKind::Missing => false,
             Err(error) => return Err(error.into()),
         };
-        Ok(Access { by_share: Said::of(by_share), by_recipient: Said::of(by_recipient) })
+        Ok(Said::of(found))
     }
+}
+
+fn selects(privileges: &[String]) -> bool {
+    privileges.iter().any(|privilege| privilege == "SELECT")
 }
