@@ -12,10 +12,14 @@
 
 use serde_json::json;
 use tests::kills::Command;
-use tests::{Run, Stack, set_up_input, table_name, unique};
+use tests::{Place, Run, Stack, set_up_input, table_name, unique};
+
+/// Faults and counts are the gateway's: one command at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
+    let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
     let set_up = Command {
         machine: "SetupConnector",
@@ -40,6 +44,124 @@ async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delive
             assert_eq!(rows.len(), 2);
             let tables = stack.tables(&profile).await;
             assert!(!tables.iter().any(|table| table.contains("PROBE")), "{tables:?}");
+        })
+        .await;
+}
+
+/// A connector with a token, and one delivered run behind it.
+async fn read_connector(stack: &Stack) -> (String, String, std::path::PathBuf) {
+    let (connector, team) = (unique(), unique());
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
+    (connector, team, profile)
+}
+
+fn count(audit: &[String], action: &str) -> usize {
+    audit.iter().filter(|found| *found == action).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabling_that_is_interrupted_anywhere_disables_once() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let disable =
+        Command { machine: "DisableConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let begin = async || {
+        let (connector, _, profile) = read_connector(&stack).await;
+        let input = json!({"connectorId": connector});
+        ((connector, profile), input)
+    };
+    stack
+        .killed_anywhere(&disable, begin, async |(connector, profile), _| {
+            assert_eq!(stack.connector_state(connector).await, "disabled");
+            assert_eq!(count(&stack.audit(connector).await, "disable"), 1);
+            assert_eq!(stack.told(profile).await.0, 200, "what is there is read");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_that_is_interrupted_anywhere_revokes_once_and_for_good() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let revoke =
+        Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let begin = async || {
+        let (connector, team, profile) = read_connector(&stack).await;
+        let input = json!({"connectorId": connector});
+        ((connector, team, profile), input)
+    };
+    stack
+        .killed_anywhere(&revoke, begin, async |(connector, team, profile), _| {
+            assert_eq!(stack.connector_state(connector).await, "revoked");
+            assert_eq!(count(&stack.audit(connector).await, "revoke"), 1);
+            assert!(stack.told(profile).await.1.contains("was revoked"));
+            let kept = stack.keep(profile, "before");
+            let anew = stack.ready_connector(connector, team, json!({"backfill": false})).await;
+            assert_eq!(stack.told(&anew).await.0, 200, "it can be set up anew");
+            assert!(stack.told(&kept).await.1.contains("was revoked"), "and the token of before stays refused");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_interrupted_anywhere_leaves_the_recipient_its_access() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let rotate = Command {
+        machine: "RotateToken",
+        functions: &["invite-recipient", "change-connector"],
+        interrupted: "CHANGE_INTERRUPTED",
+    };
+    let begin = async || {
+        let (connector, _, profile) = read_connector(&stack).await;
+        let input = json!({"connectorId": connector, "overlapSeconds": 600});
+        ((connector, profile), input)
+    };
+    stack
+        .killed_anywhere(&rotate, begin, async |(connector, profile), _| {
+            assert_eq!(count(&stack.audit(connector).await, "rotate-token"), 1);
+            assert_eq!(stack.told(profile).await.0, 200, "the token of before reads until its end");
+            let kept = stack.keep(profile, "before");
+            let anew = stack.activate(connector).await;
+            assert_eq!(stack.told(&anew).await.0, 200, "however many e-mails left, the newest link works");
+            let ends = stack.items(&format!("TOKENS#{connector}"), "TOKEN#").await;
+            let rotated_away = ends.iter().filter(|token| token["rotation"].as_n().unwrap() == "0");
+            let in_an_hour = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
+            let in_an_hour = in_an_hour.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+            for token in rotated_away {
+                let end = delivery::timestamp::Timestamp::parse(token["expires_at"].as_s().unwrap()).unwrap();
+                assert!(end.seconds() < i64::try_from(in_an_hour).unwrap(), "the token of before ends: {end}");
+            }
+            assert_eq!((ends.len(), stack.told(&kept).await.0), (2, 200));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let redrive = Command {
+        machine: "RedriveDeliveries",
+        functions: &["redrive-deliveries"],
+        interrupted: "REDRIVE_INTERRUPTED",
+    };
+    let begin = async || {
+        let place = Place::new().await;
+        let first = place.run();
+        place.deliver(&first).await;
+        let run = Run::small(&place.team, &first.workflow, 2);
+        let unshared = place.unshare(&first.workflow).await;
+        run.announce(&place.stack).await;
+        place.failed(&run).await;
+        place.share_again(unshared).await;
+        let input = json!({"connectorId": place.connector, "ratePerMinute": 600});
+        ((place, run), input)
+    };
+    stack
+        .killed_anywhere(&redrive, begin, async |(place, run), _| {
+            let shared = place.arrived(run).await;
+            assert_eq!(shared.attributes["attempts"], "2", "started once");
         })
         .await;
 }

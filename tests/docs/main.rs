@@ -12,14 +12,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use delivery::catalogue::cast_policy;
+use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::FailureCode;
+use delivery::lifecycle::{OVERLAP_SECONDS_DEFAULT, OVERLAP_SECONDS_MAX, Refusal, RotationWish};
 use delivery::metadata::{CellType, MetadataTable};
+use delivery::ports::Invitation;
 use delivery::schema::{COLUMNS_MAX, ColumnType, DEPTH_MAX};
 use tests::root;
 
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut pages: Vec<_> =
-        std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = entries.filter(|path| path.is_file()).collect();
     pages.sort();
     pages.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
 }
@@ -109,5 +112,38 @@ fn links_between_pages_lead_somewhere() {
             let found = std::fs::read_to_string(&target).unwrap_or_else(|_| panic!("{}: {link}", path.display()));
             assert!(anchor.is_empty() || anchors(&found).contains(anchor), "{}: {link}", path.display());
         }
+    }
+}
+
+#[test]
+fn the_table_of_states_and_commands_is_what_the_rules_do() {
+    let operations = page("operations.md");
+    let now = testkit::builders::instant(0);
+    let wish = RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false };
+    let cell = |after: Result<Option<Connector>, Refusal>| match after {
+        Ok(None) => "–".to_owned(),
+        Ok(Some(after)) => format!("`{}`", after.state.as_str()),
+        Err(Refusal::Provisioning) => format!("`{}`", FailureCode::ChangeRefused),
+        Err(Refusal::Revoked) => format!("`{}`", FailureCode::ConnectorRevoked),
+    };
+    for state in ConnectorState::ALL {
+        let disabled_in = (state == ConnectorState::Disabled).then_some(ConnectorState::Active);
+        let connector = Connector { state, disabled_in, ..testkit::builders::connector("acme", "t") };
+        let enabled = match cell(connector.enabled()) {
+            back if back == "`active`" => "the state of before".to_owned(),
+            other => other,
+        };
+        let row = [
+            format!("`{}`", state.as_str()),
+            cell(connector.disabled(now)),
+            enabled,
+            cell(connector.rotated(wish, Invitation::Used, now)),
+            cell(Ok(connector.revoked())),
+        ];
+        let row = format!("| {} |", row.join(" | "));
+        assert!(operations.contains(&row), "{row}");
+    }
+    for number in [OVERLAP_SECONDS_DEFAULT, OVERLAP_SECONDS_MAX] {
+        assert!(operations.contains(&number.to_string()), "{number}");
     }
 }

@@ -13,12 +13,19 @@ pub(crate) fn template() -> Value {
     to_json(serde_yaml_ng::from_str(&text).unwrap())
 }
 
-/// The state machines by file name.
+/// The state machines by file name. The placeholder of a number, `${x}` without quotes, is the text `#x`.
 pub(crate) fn state_machines() -> BTreeMap<String, Value> {
     let folder = root().join("infra/state-machines");
     let read = |entry: std::io::Result<fs::DirEntry>| {
         let entry = entry.unwrap();
         let text = fs::read_to_string(entry.path()).unwrap();
+        // A placeholder without quotes is a number's.
+        let mut parts = text.split(": ${");
+        let first = parts.next().unwrap().to_owned();
+        let text = parts.fold(first, |text, part| {
+            let (name, rest) = part.split_once('}').unwrap();
+            format!("{text}: \"#{name}\"{rest}")
+        });
         (entry.file_name().into_string().unwrap(), serde_json::from_str(&text).unwrap())
     };
     fs::read_dir(folder).unwrap().map(read).collect()

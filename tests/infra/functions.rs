@@ -9,7 +9,8 @@ use tests::root;
 use crate::document::{each, resources, template, texts};
 
 /// Actions that know no resource, or whose resource says less than their condition.
-const ON_ANY_RESOURCE: [&str; 9] = [
+const ON_ANY_RESOURCE: [&str; 10] = [
+    "dynamodb:ListStreams",
     "logs:CreateLogDelivery",
     "logs:DeleteLogDelivery",
     "logs:DescribeLogGroups",
@@ -144,7 +145,8 @@ fn only_maintenance_deletes_objects_and_only_the_set_up_takes_something_out_of_a
     for (id, statement) in statements() {
         for action in texts(&statement["Action"]) {
             assert!(!action.starts_with("s3:Delete") || id == "MaintainTablesFunction", "{id} allows {action}");
-            assert!(action != "dynamodb:DeleteItem" || id == "ProvisionConnectorFunction", "{id} allows {action}");
+            let deletes = ["ProvisionConnectorFunction", "ChangeConnectorFunction"].contains(&id.as_str());
+            assert!(action != "dynamodb:DeleteItem" || deletes, "{id} allows {action}");
             // Deletes rows that waited for their commit.
             assert!(action != "dynamodb:BatchWriteItem" || id == "PublishMetadataFunction", "{id} allows {action}");
         }
@@ -153,7 +155,10 @@ fn only_maintenance_deletes_objects_and_only_the_set_up_takes_something_out_of_a
     let tables = json!({ "Fn::Sub": "${TablesBucket.Arn}/connectors/*" });
     assert!(!deletes.is_empty() && deletes.iter().all(|statement| statement["Resource"] == tables));
     let deletes = allowing("provision-connector", "dynamodb:DeleteItem");
-    assert!(deletes.iter().all(|statement| leading_keys(statement) == ["SHARE#*"]));
+    let keys: Vec<_> = deletes.iter().map(leading_keys).collect();
+    assert_eq!(keys, [["SHARE#*"], ["TOKENS#*"]], "tables of a share, and the list of a revoked connector's tokens");
+    let deletes = allowing("change-connector", "dynamodb:DeleteItem");
+    assert!(deletes.iter().all(|statement| leading_keys(statement) == ["TOKENS#*"]));
 }
 
 #[test]
@@ -170,6 +175,29 @@ fn the_public_function_writes_tokens_and_activations_only() {
     for action in ["s3:PutObject", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Scan"] {
         assert_eq!(allowing("serve-share", action), Vec::<Value>::new());
     }
+}
+
+#[test]
+fn only_two_functions_send_e_mail_and_the_one_that_changes_connectors_is_not_among_them() {
+    let mails = |(id, statement): (String, Value)| texts(&statement["Action"]).contains(&"ses:SendEmail").then_some(id);
+    let senders: BTreeSet<String> = statements().into_iter().filter_map(mails).collect();
+    assert_eq!(senders, BTreeSet::from(["InviteRecipientFunction", "WatchConnectorsFunction"].map(str::to_owned)));
+}
+
+#[test]
+fn the_watch_changes_nothing_but_its_own_notes() {
+    for action in ["dynamodb:PutItem", "dynamodb:DeleteItem"] {
+        assert_eq!(allowing("watch-connectors", action), Vec::<Value>::new());
+    }
+    let notes = allowing("watch-connectors", "dynamodb:UpdateItem");
+    assert!(!notes.is_empty() && notes.iter().all(|statement| leading_keys(statement) == ["TOKENS#*"]));
+    let template = template();
+    let permission = &template["Resources"]["WatchPermission"]["Properties"];
+    assert_eq!(permission["FunctionName"], json!({ "Ref": "WatchConnectorsFunction" }));
+    assert_eq!(permission["SourceArn"], json!({ "Fn::GetAtt": "WatchRule.Arn" }));
+    let rule = &template["Resources"]["WatchRule"]["Properties"];
+    assert_eq!(rule["Targets"][0]["Arn"], json!({ "Fn::GetAtt": "WatchConnectorsFunction.Arn" }));
+    assert_eq!(rule["ScheduleExpression"], json!({ "Ref": "WatchSchedule" }));
 }
 
 #[test]

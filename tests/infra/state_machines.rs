@@ -9,15 +9,32 @@ use crate::document::{each, resources, state_machines, template, texts};
 use crate::functions::{function_name, pascal};
 
 /// Tasks that are not named for their function, because it has another task, too.
-const OTHER_TASKS: [(&str, &str); 4] = [
+const OTHER_TASKS: [(&str, &str); 7] = [
+    ("SettleBatches", "plan-backfill"),
+    ("FinishBackfill", "plan-backfill"),
     ("RecordFailure", "record-outcome"),
     ("FailEveryConnector", "record-outcome"),
     ("ProveShare", "prove-delivery"),
     ("MarkReady", "provision-connector"),
+    ("EndTokens", "change-connector"),
 ];
 
-/// Functions that no state machine calls: queues and a URL do.
-const NOT_TASKS: [&str; 5] = ["accept-run", "maintain-tables", "publish-activity", "publish-metadata", "serve-share"];
+/// Functions that no state machine calls: queues, a stream, a schedule and a URL do.
+const NOT_TASKS: [&str; 7] = [
+    "accept-run",
+    "maintain-tables",
+    "publish-activity",
+    "publish-events",
+    "publish-metadata",
+    "serve-share",
+    "watch-connectors",
+];
+
+/// What a task that calls a function has as its resource.
+const CALL: &str = "arn:aws:states:::lambda:invoke";
+
+/// What a task that runs another state machine to its end has as its resource.
+const RUN: &str = "arn:aws:states:::states:startExecution.sync:2";
 
 /// Errors that Lambda and Step Functions make themselves, when a function could not be called or gave no answer.
 const PLATFORM_ERRORS: [&str; 9] = [
@@ -64,8 +81,14 @@ fn states() -> Vec<State> {
     states
 }
 
+/// The tasks that call functions.
 fn tasks() -> Vec<State> {
-    states().into_iter().filter(|state| state.body["Type"] == "Task").collect()
+    states().into_iter().filter(|state| state.body["Type"] == "Task" && state.body["Resource"] == CALL).collect()
+}
+
+/// The tasks that run other state machines.
+fn runs() -> Vec<State> {
+    states().into_iter().filter(|state| state.body["Type"] == "Task" && state.body["Resource"] == RUN).collect()
 }
 
 fn state(name: &str) -> Value {
@@ -80,6 +103,12 @@ fn error_names<'a>(task: &'a Value, field: &str) -> BTreeSet<&'a str> {
 fn variable(task: &Value) -> &str {
     let name = task["Parameters"]["FunctionName"].as_str().unwrap();
     name.strip_prefix("${").unwrap().strip_suffix('}').unwrap()
+}
+
+/// The variable in a task's `StateMachineArn`, such as `BackfillArn`.
+fn run_machine(task: &Value) -> String {
+    let name = task["Parameters"]["StateMachineArn"].as_str().unwrap();
+    name.strip_prefix("${").unwrap().strip_suffix('}').unwrap().to_owned()
 }
 
 fn called_function(task: &Value) -> String {
@@ -166,8 +195,10 @@ fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
             .map(|task| variable(&task.body).to_owned())
             .collect();
         let given = properties["DefinitionSubstitutions"].as_object().unwrap();
-        assert_eq!(given.keys().cloned().collect::<BTreeSet<_>>(), named, "{file}");
-        for (name, value) in given {
+        let functions = given.iter().filter(|(name, _)| name.ends_with("FunctionArn"));
+        let functions: BTreeMap<_, _> = functions.map(|(name, value)| (name.clone(), value)).collect();
+        assert_eq!(functions.keys().cloned().collect::<BTreeSet<_>>(), named, "{file}");
+        for (name, value) in functions {
             assert_eq!(value["Fn::GetAtt"], format!("{}.Arn", name.strip_suffix("Arn").unwrap()), "{file}");
         }
         let statements = each(&properties["Policies"][0]["Statement"]);
@@ -179,6 +210,46 @@ fn a_machine_is_given_and_may_call_exactly_the_functions_that_it_names() {
             .collect();
         assert_eq!(allowed, named, "{file}");
     }
+}
+
+#[test]
+fn a_machine_is_given_every_placeholder_that_it_names_and_no_other() {
+    for machine in resources(&template(), "AWS::Serverless::StateMachine").into_values() {
+        let properties = &machine["Properties"];
+        let file = properties["DefinitionUri"].as_str().unwrap();
+        let text = std::fs::read_to_string(tests::root().join("infra").join(file)).unwrap();
+        let named: BTreeSet<&str> = text.split("${").skip(1).map(|rest| rest.split_once('}').unwrap().0).collect();
+        let given = properties["DefinitionSubstitutions"].as_object().unwrap();
+        assert_eq!(given.keys().map(String::as_str).collect::<BTreeSet<_>>(), named, "{file}");
+    }
+}
+
+#[test]
+fn history_is_delivered_by_the_machine_of_live_runs_a_few_at_once_and_a_failed_batch_ends_nothing() {
+    let map = state("DeliverBatches");
+    assert_eq!(map["MaxConcurrency"], "#BackfillConcurrency");
+    assert_eq!(map["ToleratedFailurePercentage"], 100);
+    assert_eq!(map["ResultPath"], Value::Null, "an execution's data has at most 256 KB");
+    assert_eq!(map["ItemProcessor"]["ProcessorConfig"]["Mode"], "DISTRIBUTED");
+    let batch = &map["ItemProcessor"]["States"]["DeliverBatch"];
+    assert_eq!(batch["Resource"], "arn:aws:states:::states:startExecution.sync:2");
+    assert_eq!(batch["Parameters"], json!({ "StateMachineArn": "${DeliverRunArn}", "Input.$": "$" }));
+    assert_eq!(batch["ResultSelector"], json!({}));
+    let template = template();
+    let backfill = &template["Resources"]["Backfill"]["Properties"];
+    assert_eq!(backfill["DefinitionSubstitutions"]["DeliverRunArn"], json!({ "Ref": "DeliverRun" }));
+    // Whoever starts it knows its name before it is made.
+    assert_eq!(backfill["Name"], json!({ "Fn::Sub": "${AWS::StackName}-backfill" }));
+    assert_eq!(template["Parameters"]["BackfillConcurrency"]["Default"], 4);
+}
+
+#[test]
+fn setting_a_connector_up_again_resumes_its_rollout() {
+    let begun = &state("RolloutBegun")["Choices"];
+    let expected = json!([{ "Variable": "$.marked.state", "StringEquals": "backfilling", "Next": "ResumeRollout" }]);
+    assert_eq!(*begun, expected);
+    let input = &state("ResumeRollout")["Parameters"]["Input"];
+    assert_eq!(*input, json!({ "connectorId.$": "$.connectorId", "rollout": true }));
 }
 
 #[test]
@@ -235,8 +306,69 @@ fn a_failed_connector_does_not_end_the_map() {
 }
 
 #[test]
+fn every_task_calls_a_function_or_runs_a_state_machine() {
+    let all = states().into_iter().filter(|state| state.body["Type"] == "Task").count();
+    assert_eq!(tasks().len() + runs().len(), all);
+}
+
+/// Whoever runs another state machine to its end starts it, looks at it, ends it with its own end, and is woken by a
+/// rule that Step Functions makes.
+#[test]
+fn a_machine_that_runs_another_may_do_that_and_no_more() {
+    let template = template();
+    for task in runs() {
+        let machine = resources(&template, "AWS::Serverless::StateMachine")
+            .into_values()
+            .find(|machine| machine["Properties"]["DefinitionUri"] == format!("state-machines/{}", task.machine))
+            .unwrap();
+        let properties = &machine["Properties"];
+        let arn = &properties["DefinitionSubstitutions"][run_machine(&task.body)];
+        let statements = each(&properties["Policies"][0]["Statement"]);
+        let resource = |action: &str| {
+            let mut allowing = statements.iter().filter(|statement| texts(&statement["Action"]).contains(&action));
+            let found = allowing.next().unwrap()["Resource"].clone();
+            assert!(allowing.next().is_none(), "{}: {action}", task.machine);
+            found
+        };
+        assert_eq!(resource("states:StartExecution"), *arn);
+        let executions = arn["Fn::Sub"].as_str().unwrap().replace(":stateMachine:", ":execution:") + ":*";
+        for action in ["states:DescribeExecution", "states:StopExecution"] {
+            assert_eq!(resource(action), json!({ "Fn::Sub": executions }));
+        }
+        for action in ["events:DescribeRule", "events:PutRule", "events:PutTargets"] {
+            let rule = resource(action);
+            assert!(
+                rule["Fn::Sub"]
+                    .as_str()
+                    .unwrap()
+                    .ends_with(":rule/StepFunctionsGetEventsForStepFunctionsExecutionRule")
+            );
+        }
+        let last = task.body["Catch"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["ErrorEquals"], json!(["States.ALL"]), "{}", task.name);
+    }
+}
+
+/// Tokens of before end only behind the new link, and the link is in no output.
+#[test]
+fn a_rotation_mails_before_it_ends_anything() {
+    let states = states().into_iter().filter(|state| state.machine == "rotate-token.asl.json");
+    let states: BTreeMap<String, Value> = states.map(|state| (state.name, state.body)).collect();
+    assert_eq!(states["InviteRecipient"]["Next"], "EndTokens");
+    assert_eq!(states["InviteRecipient"]["ResultPath"], Value::Null);
+    assert_eq!(states["EndTokens"]["Next"], "TokenRotated");
+    let output = states["TokenRotated"]["Parameters"].as_object().unwrap();
+    let names: Vec<&str> = output.keys().map(String::as_str).collect();
+    assert_eq!(names, ["connectorId.$", "rotation.$", "tokensEndAt.$"]);
+}
+
+#[test]
 fn neither_contact_nor_link_leaves_the_set_up() {
     for task in tasks().into_iter().filter(|task| task.machine == "setup-connector.asl.json") {
+        if task.name == "MarkReady" {
+            assert_eq!(task.body["ResultSelector"], json!({ "state.$": "$.Payload.state" }));
+            continue;
+        }
         assert_eq!(task.body.get("ResultPath"), Some(&Value::Null), "{}", task.name);
     }
     let output = &state("ConnectorReady")["Parameters"];

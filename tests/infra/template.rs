@@ -74,7 +74,7 @@ fn messages_fail_one_by_one_and_wait_longer_than_their_function_runs() {
     let template = template();
     let mappings = resources(&template, "AWS::Lambda::EventSourceMapping");
     assert!(mappings.contains_key("AcceptRunQueueMapping") && mappings.contains_key("PublishActivityQueueMapping"));
-    for (id, mapping) in mappings {
+    for (id, mapping) in mappings.into_iter().filter(|(id, _)| id.ends_with("QueueMapping")) {
         let mapping = &mapping["Properties"];
         assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{id}");
         assert!(mapping["ScalingConfig"]["MaximumConcurrency"].is_u64(), "{id}");
@@ -85,6 +85,39 @@ fn messages_fail_one_by_one_and_wait_longer_than_their_function_runs() {
         let window = mapping["MaximumBatchingWindowInSeconds"].as_u64().unwrap_or(0);
         assert!(hidden >= 6 * runs + window, "{id}");
     }
+}
+
+#[test]
+fn a_change_that_makes_no_event_is_put_aside_and_is_seen() {
+    let template = template();
+    let mappings = resources(&template, "AWS::Lambda::EventSourceMapping");
+    let streams: Vec<_> = mappings.iter().filter(|(id, _)| !id.ends_with("QueueMapping")).collect();
+    let [(id, mapping)] = streams.as_slice() else { panic!("one mapping reads a stream: {streams:?}") };
+    let mapping = &mapping["Properties"];
+    assert_eq!(mapping["EventSourceArn"], json!({ "Fn::GetAtt": "StateTable.StreamArn" }), "{id}");
+    let view = &template["Resources"]["StateTable"]["Properties"]["StreamSpecification"]["StreamViewType"];
+    assert_eq!(view, "NEW_AND_OLD_IMAGES", "the event is in the difference");
+    assert_eq!(mapping["StartingPosition"], "TRIM_HORIZON", "nothing is skipped");
+    assert_eq!(mapping["BisectBatchOnFunctionError"], true, "one change does not hold back a hundred");
+    assert!((3_600..=86_400).contains(&mapping["MaximumRecordAgeInSeconds"].as_u64().unwrap()), "a stream keeps a day");
+    let aside = &mapping["DestinationConfig"]["OnFailure"]["Destination"]["Fn::GetAtt"];
+    let aside = aside.as_str().unwrap().strip_suffix(".Arn").unwrap();
+    assert!(aside.ends_with("DeadLetterQueue"));
+    let function = &template["Resources"][mapping["FunctionName"]["Ref"].as_str().unwrap()]["Properties"];
+    let refused = &function["Environment"]["Variables"]["REFUSED_CHANGES_QUEUE_URL"];
+    assert_eq!(*refused, json!({ "Ref": aside }), "both kinds lie in one queue");
+}
+
+#[test]
+fn what_is_in_the_index_of_undelivered_is_what_its_reader_reads() {
+    let template = template();
+    let table = &template["Resources"]["StateTable"]["Properties"];
+    let indexes = table["GlobalSecondaryIndexes"].as_array().unwrap();
+    let index = indexes.iter().find(|index| index["IndexName"] == aws::dynamo::UNDELIVERED_INDEX).unwrap();
+    let keys: Vec<&str> = each(&index["KeySchema"]).iter().map(|key| key["AttributeName"].as_str().unwrap()).collect();
+    assert_eq!(keys, aws::dynamo::UNDELIVERED_KEYS);
+    let projected = texts(&index["Projection"]["NonKeyAttributes"]);
+    assert_eq!(projected, aws::dynamo::UNDELIVERED_ATTRIBUTES);
 }
 
 #[test]
@@ -167,6 +200,7 @@ fn the_stack_says_where_everything_is() {
         "StateTableName",
         "SharingEndpoint",
         "SharingFunctionUrl",
+        "EventBusName",
     ]);
     let machines = resources(&template, "AWS::Serverless::StateMachine");
     let arns: Vec<String> = machines.keys().map(|id| format!("{id}Arn")).collect();
@@ -174,14 +208,37 @@ fn the_stack_says_where_everything_is() {
     assert_eq!(outputs, expected);
 }
 
+/// The alarms that look at a metric of a resource, by what they look at.
+fn alarms(template: &Value, metric: &str) -> BTreeSet<String> {
+    let alarms = resources(template, "AWS::CloudWatch::Alarm");
+    let of_metric = alarms.values().filter(|alarm| alarm["Properties"]["MetricName"] == metric);
+    let watched = |alarm: &Value| {
+        let value = &alarm["Properties"]["Dimensions"][0]["Value"];
+        let attribute = value["Fn::GetAtt"].as_str().map(|text| text.split('.').next().unwrap());
+        attribute.or(value["Ref"].as_str()).unwrap().to_owned()
+    };
+    of_metric.map(watched).collect()
+}
+
 #[test]
-fn every_alarm_goes_off_at_the_first_failure() {
-    let alarms = resources(&template(), "AWS::CloudWatch::Alarm");
-    let metrics: BTreeSet<&str> =
-        alarms.values().map(|alarm| alarm["Properties"]["MetricName"].as_str().unwrap()).collect();
-    assert_eq!(metrics, BTreeSet::from(["ApproximateNumberOfMessagesVisible", "ExecutionsFailed"]));
-    for (id, alarm) in &alarms {
-        assert_eq!(alarm["Properties"]["Threshold"], 0, "{id}");
-        assert_eq!(alarm["Properties"]["ComparisonOperator"], "GreaterThanThreshold", "{id}");
+fn every_dead_letter_queue_and_every_state_machine_has_an_alarm() {
+    let template = template();
+    let queues = resources(&template, "AWS::SQS::Queue").into_keys().filter(|id| id.ends_with("DeadLetterQueue"));
+    assert_eq!(alarms(&template, "ApproximateNumberOfMessagesVisible"), queues.collect());
+    let machines = resources(&template, "AWS::Serverless::StateMachine").into_keys();
+    assert_eq!(alarms(&template, "ExecutionsFailed"), machines.collect());
+}
+
+#[test]
+fn an_alarm_goes_off_at_the_first_failure_and_tells_the_topic() {
+    for (id, alarm) in resources(&template(), "AWS::CloudWatch::Alarm") {
+        let alarm = &alarm["Properties"];
+        let failures = ["ApproximateNumberOfMessagesVisible", "ExecutionsFailed"];
+        if failures.contains(&alarm["MetricName"].as_str().unwrap()) {
+            assert_eq!(alarm["Threshold"], 0, "{id}");
+        }
+        assert_eq!(alarm["ComparisonOperator"], "GreaterThanThreshold", "{id}");
+        assert_eq!(alarm["AlarmActions"]["Fn::If"][0], "HasAlarmTopic", "{id}");
+        assert!(alarm["AlarmDescription"].as_str().unwrap().len() > 20, "{id}");
     }
 }

@@ -8,7 +8,9 @@
     reason = "test code that happens to live outside of a test module: it ends at the first surprise"
 )]
 
+pub mod inbox;
 pub mod kills;
+pub mod lifecycle;
 pub mod place;
 pub mod recipient;
 pub mod runs;
@@ -16,6 +18,7 @@ pub mod stack;
 
 use std::path::Path;
 
+pub use inbox::{Inbox, Told};
 pub use place::Place;
 pub use recipient::{Read, sorted};
 pub use runs::{Run, contact_of, set_up_input, table_name, unique};

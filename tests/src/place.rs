@@ -1,8 +1,9 @@
 //! A connector of its own for each test, with everything that a story about it needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde_json::{Value, json};
 
 use crate::recipient::Read;
@@ -103,4 +104,33 @@ impl Place {
         })
         .await
     }
+
+    /// Waits until a delivery that had failed is shared.
+    pub async fn arrived(&self, run: &Run) -> DeliveryRecord {
+        until("a delivery that was started again is shared", async || {
+            let delivery = self.stack.delivery(&self.connector, &run.workflow, &run.run).await;
+            delivery.filter(|delivery| delivery.state == "shared")
+        })
+        .await
+    }
+
+    /// Takes a workflow's version table out of the share behind everybody's back: what is delivered next is not proven.
+    pub async fn unshare(&self, workflow: &str) -> Unshared {
+        let key = |text: String| AttributeValue::S(text);
+        let delete = self.stack.dynamodb.delete_item().table_name(self.stack.output("StateTableName"));
+        let delete = delete.key("pk", key(format!("SHARE#{}", self.connector)));
+        let delete = delete.key("sk", key(format!("TABLE#{}", table_name(workflow, "V1"))));
+        let taken = delete.return_values(ReturnValue::AllOld).send().await.unwrap();
+        Unshared(taken.attributes.expect("the table was shared"))
+    }
+
+    /// Puts a table back that was taken out of the share.
+    pub async fn share_again(&self, unshared: Unshared) {
+        let put = self.stack.dynamodb.put_item().table_name(self.stack.output("StateTableName"));
+        put.set_item(Some(unshared.0)).send().await.unwrap();
+    }
 }
+
+/// A table's entry in a share that it was taken out of.
+#[derive(Debug)]
+pub struct Unshared(HashMap<String, AttributeValue>);

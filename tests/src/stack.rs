@@ -98,6 +98,8 @@ pub struct DeliveryRecord {
 /// An ended execution.
 #[derive(Debug, Clone)]
 pub struct Execution {
+    /// Its ARN.
+    pub arn: String,
     /// `SUCCEEDED`, `FAILED`, …
     pub status: String,
     /// The error name, if it failed.
@@ -241,7 +243,7 @@ impl Stack {
     }
 
     /// The URL of a queue by its name in the template.
-    async fn queue(&self, name: &str) -> String {
+    pub async fn queue(&self, name: &str) -> String {
         let queues = self.sqs.list_queues().send().await.unwrap();
         let named = queues.queue_urls().iter().find(|url| url.contains(name));
         named.unwrap_or_else(|| panic!("there is no queue {name}")).clone()
@@ -249,6 +251,12 @@ impl Stack {
 
     /// Runs a state machine to its end.
     pub async fn execute(&self, machine: &str, input: &Value) -> Execution {
+        let started = self.start(machine, input).await;
+        self.ended(&started).await
+    }
+
+    /// Starts a state machine and returns the execution's ARN.
+    pub async fn start(&self, machine: &str, input: &Value) -> String {
         let started = self
             .sfn
             .start_execution()
@@ -258,16 +266,31 @@ impl Stack {
             .send()
             .await
             .unwrap();
-        until("an execution ends", async || {
-            let now = self.sfn.describe_execution().execution_arn(started.execution_arn()).send().await.unwrap();
-            (now.status().as_str() != "RUNNING").then(|| Execution {
-                status: now.status().as_str().to_owned(),
-                error: now.error().map(str::to_owned),
-                cause: now.cause().map(str::to_owned),
-                output: now.output().map(str::to_owned),
-            })
+        started.execution_arn().to_owned()
+    }
+
+    /// Waits for the end of an execution.
+    pub async fn ended(&self, execution: &str) -> Execution {
+        until("an execution ends", async || self.execution(execution).await).await
+    }
+
+    /// An execution, if it has ended.
+    pub async fn execution(&self, execution: &str) -> Option<Execution> {
+        let now = self.sfn.describe_execution().execution_arn(execution).send().await.unwrap();
+        (now.status().as_str() != "RUNNING").then(|| Execution {
+            arn: execution.to_owned(),
+            status: now.status().as_str().to_owned(),
+            error: now.error().map(str::to_owned),
+            cause: now.cause().map(str::to_owned),
+            output: now.output().map(str::to_owned),
         })
-        .await
+    }
+
+    /// How often an execution entered a task.
+    pub async fn tasks_entered(&self, execution: &Execution) -> usize {
+        let history = self.sfn.get_execution_history().execution_arn(&execution.arn).max_results(1_000);
+        let history = history.send().await.unwrap();
+        history.events().iter().filter(|event| event.r#type().as_str() == "TaskStateEntered").count()
     }
 
     /// Sets a connector for a token recipient up, with properties on top of the least.
@@ -326,6 +349,25 @@ impl Stack {
         false
     }
 
+    /// The texts and numbers of an item of the state table.
+    pub async fn item(&self, pk: &str, sk: &str) -> BTreeMap<String, String> {
+        let found = self
+            .dynamodb
+            .get_item()
+            .table_name(self.output("StateTableName"))
+            .consistent_read(true)
+            .key("pk", AttributeValue::S(pk.to_owned()))
+            .key("sk", AttributeValue::S(sk.to_owned()))
+            .send()
+            .await
+            .unwrap();
+        let text = |(name, value)| match value {
+            AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text)),
+            _ => None,
+        };
+        found.item.into_iter().flatten().filter_map(text).collect()
+    }
+
     /// A delivery's record, if there is one.
     pub async fn delivery(&self, connector: &str, workflow: &str, run: &str) -> Option<DeliveryRecord> {
         let item = self
@@ -352,6 +394,24 @@ impl Stack {
             message: attributes.get("message").cloned(),
             attributes,
         })
+    }
+
+    /// Waits until a run is recorded, wanted or not.
+    pub async fn recorded(&self, team: &str, workflow: &str, run: &str) {
+        until("a run is recorded", async || {
+            let item = self
+                .dynamodb
+                .get_item()
+                .table_name(self.output("StateTableName"))
+                .consistent_read(true)
+                .key("pk", AttributeValue::S(format!("RUNS#{team}#{workflow}")))
+                .key("sk", AttributeValue::S(format!("RUN#{run}")))
+                .send()
+                .await
+                .unwrap();
+            item.item.map(|_| ())
+        })
+        .await;
     }
 
     /// Waits until a delivery is `shared` or `failed`.

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use aws::dynamo::DynamoStore;
+use aws::sqs::SqsDeadLetterQueue;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
 use testkit::builders::connector;
 use testkit::recipient_contract::recipient_backend_contract;
-use testkit::{lake, metadata_contract as metadata, sharing as sharing_contract, state_contract as state};
+use testkit::token_contract::recipient_token_contract;
+use testkit::{
+    backfill_contract, lake, metadata_contract as metadata, redrive, sharing as sharing_contract,
+    state_contract as state,
+};
 use tests::{Stack, unique};
 
 fn store(stack: &Stack) -> DynamoStore {
@@ -30,6 +35,8 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::sharing_backend_contract(&store, &prefix).await;
     let recipient = connector("any", "any").recipient;
     recipient_backend_contract(&store, &store, &recipient, &prefix).await;
+    redrive::undelivered_contract(&store, &store, &prefix).await;
+    backfill_contract::backfill_store_contract(&store, &store, &store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +67,7 @@ async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
     let prefix = format!("s{}", unique());
     sharing_contract::share_catalog_contract(&store, &store, &store, &prefix).await;
     sharing_contract::activation_store_contract(&store, &store, &prefix).await;
+    recipient_token_contract(&store, &format!("h{}", unique())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,6 +84,45 @@ async fn s3_keeps_the_rules_of_a_table_log() {
     for key in stack.keys("TablesBucketName", "connectors").await {
         if key.starts_with(&format!("connectors/{prefix}")) {
             stack.delete("TablesBucketName", &key).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqs_keeps_the_rules_of_a_dead_letter_queue() {
+    let stack = Stack::of_this_test();
+    let queue = async |suffix: &str| {
+        let name = format!("contract-{}{suffix}", unique());
+        let request = stack.sqs.create_queue().queue_name(&name);
+        let request = if suffix.is_empty() {
+            request
+        } else {
+            request.attributes(aws_sdk_sqs::types::QueueAttributeName::FifoQueue, "true")
+        };
+        request.send().await.unwrap().queue_url.unwrap()
+    };
+    for suffix in ["", ".fifo"] {
+        let (dead_letters, source) = (queue(suffix).await, queue(suffix).await);
+        let bodies = ["first body", "second body", "third body"];
+        for body in bodies {
+            let request = stack.sqs.send_message().queue_url(&dead_letters).message_body(body);
+            let request = if suffix.is_empty() {
+                request
+            } else {
+                request.message_group_id("a-connector").message_deduplication_id(unique())
+            };
+            request.send().await.unwrap();
+        }
+        let adapter = SqsDeadLetterQueue::new(&stack.config, &dead_letters, &source);
+        let sent = redrive::dead_letter_queue_contract(&adapter, &bodies).await;
+        let received = stack.sqs.receive_message().queue_url(&source).max_number_of_messages(10).send().await.unwrap();
+        let mut back: Vec<_> = received.messages().iter().map(|message| message.body().unwrap().to_owned()).collect();
+        let mut sent = sent.clone();
+        back.sort();
+        sent.sort();
+        assert_eq!(back, sent, "{suffix}: as they came, and in one group");
+        for url in [dead_letters, source] {
+            stack.sqs.delete_queue().queue_url(url).send().await.unwrap();
         }
     }
 }

@@ -8,16 +8,22 @@
     reason = "tests end at the first surprise"
 )]
 
+mod activation_page;
 mod activity;
+mod backfill;
 mod bad_input;
+mod batches;
 mod cast_policy;
 mod contracts;
 mod databricks;
+mod events;
 mod exactly_once;
 mod formats;
 mod latest;
+mod lifecycle;
 mod maintenance;
 mod metadata_tables;
 mod real_data;
+mod redrive;
 mod schema_versions;
 mod set_up;

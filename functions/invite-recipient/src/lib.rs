@@ -1,4 +1,5 @@
-//! `InviteRecipient`: the activation link goes to the secure contact, and only there.
+//! `InviteRecipient`: the activation link goes to the secure contact, and only there. It begins rotations, too, because
+//! only this function may send one.
 
 use std::sync::Arc;
 
@@ -7,10 +8,15 @@ use aws::dynamo::DynamoStore;
 use aws::ses::SesMailer;
 use backends::Backends;
 use delivery::failure::StepError;
+use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, Inviter};
 use delivery::provision::invite;
+use delivery::rotate::{Rotating, rotate};
+use events::command::{command, rotation_wish};
 use events::steps::ConnectorInput;
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
+use serde::Deserialize;
+use serde_json::Value;
 use sharing::invite::LinkInviter;
 
 /// The function.
@@ -26,11 +32,26 @@ impl std::fmt::Debug for InviteRecipient {
     }
 }
 
+/// What is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// Begin a rotation, or go on with the one that is under way.
+    Rotate {
+        /// The operator's words.
+        rotate: Value,
+        /// The execution's ARN.
+        execution: String,
+    },
+    /// Invite the recipient of a connector, unless that was done.
+    Invite(ConnectorInput),
+}
+
 #[async_trait]
 impl Task for InviteRecipient {
     const STEP: &'static str = "InviteRecipient";
     const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT", "SENDER_ADDRESS", "DATABRICKS"];
-    type Input = ConnectorInput;
+    type Input = Input;
     type Output = ();
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
@@ -44,12 +65,26 @@ impl Task for InviteRecipient {
         Ok(Self { connectors: store, inviter: backends.inviter(Arc::new(open), mailer), clock })
     }
 
-    fn subject(input: &ConnectorInput) -> Subject {
-        Subject::Connector(input.connector_id.clone())
+    fn subject(input: &Input) -> Subject {
+        match input {
+            Input::Invite(input) => Subject::Connector(input.connector_id.clone()),
+            Input::Rotate { rotate, .. } => rotate
+                .get("connectorId")
+                .and_then(Value::as_str)
+                .and_then(|id| ConnectorId::new(id).ok())
+                .map_or(Subject::Unknown, Subject::Connector),
+        }
     }
 
-    async fn handle(&self, input: ConnectorInput) -> Result<(), StepError> {
-        invite(&*self.connectors, &*self.inviter, &*self.clock, &input.connector_id).await
+    async fn handle(&self, input: Input) -> Result<(), StepError> {
+        match input {
+            Input::Invite(input) => invite(&*self.connectors, &*self.inviter, &*self.clock, &input.connector_id).await,
+            Input::Rotate { rotate: words, execution } => {
+                let (command, wish) = (command(&words, &execution)?, rotation_wish(&words)?);
+                let ports = Rotating { connectors: &*self.connectors, inviter: &*self.inviter, clock: &*self.clock };
+                rotate(ports, &command.connector, wish, &command.actor).await.map(drop)
+            }
+        }
     }
 }
 
@@ -79,5 +114,11 @@ mod tests {
         }
         assert!(mailer.take().unwrap().body.contains("https://share.test/activate/"));
         assert!(mailer.take().is_none(), "one e-mail, however often it is asked for");
+        for _ in 0..2 {
+            let input = json!({"rotate": {"connectorId": "acme", "overlapSeconds": 60}, "execution": "arn:e"});
+            function.handle(serde_json::from_value(input).unwrap()).await.unwrap();
+        }
+        assert!(mailer.take().unwrap().body.contains("an earlier credential"));
+        assert!(mailer.take().is_none(), "a rotation that is under way is gone on with");
     }
 }

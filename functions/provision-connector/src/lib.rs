@@ -118,6 +118,7 @@ impl Task for ProvisionConnector {
 mod tests {
     use delivery::connector::Connector;
     use delivery::failure::FailureCode;
+    use delivery::lifecycle::Action;
     use delivery::metadata::MetadataTable;
     use delivery::ports::{Connected, PortError, ShareReport};
     use delivery::table::TableName;
@@ -243,6 +244,15 @@ mod tests {
             let shared: Vec<_> = shared.into_iter().map(TableName::from_stored).collect();
             assert_eq!(state.shared_tables(&connector_id("acme")), shared, "{input}");
         }
+        let again = function.handle(serde_json::from_value(provision(true)).unwrap()).await.unwrap();
+        assert_eq!(serde_json::to_value(again).unwrap(), report("ready"));
+        let audit = state.audit(&connector_id("acme"), 10).await.unwrap();
+        let audit: Vec<_> = audit.iter().map(|entry| entry.action).collect();
+        assert_eq!(
+            audit,
+            [Action::SetUp, Action::Verify, Action::SetUp, Action::SetUp],
+            "none for what changed nothing"
+        );
         for table in MetadataTable::ALL {
             assert_eq!(lake.commit_count(&connector_id("acme"), &table.name()), 1, "made once, of no rows");
             assert_eq!(lake.metadata_rows(&connector_id("acme"), table), Vec::<delivery::metadata::Row>::new());

@@ -86,6 +86,7 @@ mod tests {
             holder: Holder::Recipient,
             expires_at: instant(10),
             allowed_ips: vec![allowed_ip.to_owned()],
+            rotation: 0,
         };
         sharing.put_token(&SecretHash::of("token"), &grant).await.unwrap();
         let server = Server {

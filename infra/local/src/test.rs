@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every test, on a local stack of their own.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use local_stack::{Error, Existing, LocalStack, Progress, Project, Result, Targets, functions::cargo, process::Group};
@@ -18,6 +19,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<ExitCode> {
         }
     };
     let project = Project::find()?;
+    find_browser()?;
     let progress = Progress::new();
     let start = LocalStack::start(&project, "test", Existing::Replace, Targets::BinariesAndTests, &progress);
     let stack = Box::pin(start).await?;
@@ -34,4 +36,16 @@ pub(crate) async fn run(arguments: &[String]) -> Result<ExitCode> {
     let status = status.map_err(|source| Error::Spawn { program: "cargo test".to_owned(), source })?;
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Ok(ExitCode::from(code))
+}
+
+/// The activation page is tested in a real browser. What is missing is said before anything is built.
+fn find_browser() -> Result<()> {
+    const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |folder: &Path| NAMES.iter().any(|name| folder.join(name).is_file());
+    if std::env::split_paths(&path).any(|folder| is_there(&folder)) {
+        return Ok(());
+    }
+    let advice = "the tests open the activation page in it; install it, on Debian with `apt-get install chromium`";
+    Err(Error::Missing { program: "Chromium", advice: advice.to_owned() })
 }

@@ -3,9 +3,12 @@
 //! | `pk` | `sk` | what |
 //! |---|---|---|
 //! | `RUNS#<team>#<workflow>` | `RUN#<run>` | a recorded run |
+//! | `HISTORY#<team>` | `<workflow>#<finished at, in microseconds>#<run>` | a recorded run in short |
 //! | `CONNECTOR#<id>` | `CONNECTOR` | a connector |
+//! | `CONNECTOR#<id>` | `BACKFILL#<id>` | how far a backfill is |
 //! | `CONNECTOR#<id>` | `AUDIT#<revision>` | what was done to it: who, when, what |
 //! | `TEAM#<team>` | `CONNECTOR#<id>` | its entry among the team's |
+//! | `CONNECTORS` | `CONNECTOR#<id>` | its entry among all |
 //! | `CONNECTOR#<id>` | `DELIVERY#<workflow>#<run>` | a delivery |
 //! | `CONNECTOR#<id>` | `TABLE#<workflow>#<fingerprint>` | a version table |
 //! | `CONNECTOR#<id>` | `WORKFLOW#<workflow>` | its label and newest schema version |
@@ -21,23 +24,27 @@
 //! | `SHARE#<id in lower case>` | `SHARE` | a share's connector |
 //! | `SHARE#<id in lower case>` | `TABLE#<name in upper case>` | a shared table |
 //! | `TOKEN#<hash>` | `TOKEN` | what a token opens |
-//! | `TOKENS#<connector>` | `TOKEN#<hash>` | a recipient's token of the connector, and when it ends |
+//! | `TOKENS#<connector>` | `TOKEN#<hash>` | a recipient's token of the connector: when it ends, which warning was given |
 //! | `ACTIVATION#<hash>` | `ACTIVATION` | an activation |
 //!
 //! Ids hold no `#`, so keys cannot run into each other; a waiting row's key is the last part of its item's. Every rule that two writers could break is a condition of the
 //! write.
 
 mod activations;
+mod backfill;
+mod changes;
 mod connectors;
 mod deliveries;
 mod expression;
 mod item;
 mod metadata;
 mod outbox;
+mod recipients;
 mod rollouts;
 mod runs;
 mod shares;
 mod tables;
+mod undelivered;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +64,9 @@ use delivery::ports::{PortError, PortErrorKind};
 use expression::Write;
 use item::{Item, Key};
 
+pub use changes::read_change;
 pub use outbox::SEEN_DAYS;
+pub use undelivered::{UNDELIVERED_ATTRIBUTES, UNDELIVERED_INDEX, UNDELIVERED_KEYS};
 
 use crate::failure::port_error;
 
@@ -145,18 +154,33 @@ impl DynamoStore {
 
     /// Many items, as they are now, in the order of their keys: one request for each hundred. No key comes twice.
     async fn get_many(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+        self.get_many_of(operation, keys, None).await
+    }
+
+    /// These attributes of many items, the keys among them; all if none are named.
+    async fn get_many_of(
+        &self,
+        operation: &'static str,
+        keys: &[Key],
+        attributes: Option<&str>,
+    ) -> Result<Vec<Option<Item>>, PortError> {
         let mut found = Vec::with_capacity(keys.len());
         for keys in keys.chunks(GET_ITEMS_MAX) {
-            found.extend(self.get_some(operation, keys).await?);
+            found.extend(self.get_some(operation, keys, attributes).await?);
         }
         Ok(found)
     }
 
-    async fn get_some(&self, operation: &'static str, keys: &[Key]) -> Result<Vec<Option<Item>>, PortError> {
+    async fn get_some(
+        &self,
+        operation: &'static str,
+        keys: &[Key],
+        attributes: Option<&str>,
+    ) -> Result<Vec<Option<Item>>, PortError> {
         let invalid = |error| PortError::new(PortErrorKind::InvalidData, operation, error);
         let wanted = keys.iter().map(Key::attributes).collect();
-        let mut request =
-            KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true).build().map_err(invalid)?;
+        let request = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
+        let mut request = request.set_projection_expression(attributes.map(str::to_owned)).build().map_err(invalid)?;
         let mut found: Vec<Option<Item>> = keys.iter().map(|_| None).collect();
         for attempt in 0..BATCH_ATTEMPTS_MAX {
             let answer = self.client.batch_get_item().request_items(&self.table, request).send().await;

@@ -1,4 +1,4 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, SES and Secrets Manager.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES and Secrets Manager.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -6,6 +6,8 @@
 
 #[cfg(feature = "dynamodb")]
 pub mod dynamo;
+#[cfg(feature = "eventbridge")]
+pub mod eventbridge;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "secretsmanager")]
@@ -17,7 +19,14 @@ pub mod sfn;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 
-#[cfg(any(feature = "dynamodb", feature = "sqs", feature = "sfn", feature = "ses", feature = "secretsmanager"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "eventbridge",
+    feature = "secretsmanager",
+    feature = "ses",
+    feature = "sfn",
+    feature = "sqs"
+))]
 mod failure;
 
 use std::time::Duration;

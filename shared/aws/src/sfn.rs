@@ -4,14 +4,25 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
-use delivery::ids::{ConnectorId, RunKey, rollout_execution_name};
-use delivery::ports::{DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
+use aws_sdk_sfn::types::ExecutionStatus;
+use delivery::ids::{ConnectorId, DeliveryKey, RunKey, rollout_execution_name};
+use delivery::ports::{DeliveryRestarter, DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
+use delivery::redrive::{STARTS_PER_FAILURE_MAX, restart_name};
+use delivery::timestamp::Timestamp;
 use events::steps::{DeliverRunInput, RolloutInput};
 
 use crate::failure::port_error;
 
 const START: &str = "start the run's execution";
+const RESTART: &str = "start a failed delivery again";
 const ROLL_OUT: &str = "start the rollout of a connector";
+
+/// Whether an execution of a name was begun now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Now,
+    Before,
+}
 
 /// Starts `DeliverRun`, or the rollout of history, whichever its state machine is.
 #[derive(Debug, Clone)]
@@ -31,7 +42,25 @@ impl StepFunctionsStarter {
 #[async_trait]
 impl DeliveryStarter for StepFunctionsStarter {
     async fn start(&self, run: &RunKey, connectors: &[ConnectorId]) -> Result<(), PortError> {
-        self.begin(START, run.execution_name(), serde_json::to_string(&DeliverRunInput::live(run, connectors))).await
+        let input = serde_json::to_string(&DeliverRunInput::live(run, connectors));
+        self.begin(START, run.execution_name(), input).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DeliveryRestarter for StepFunctionsStarter {
+    async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
+        let input = DeliverRunInput::live(&delivery.run, std::slice::from_ref(&delivery.connector));
+        for start in 1..=STARTS_PER_FAILURE_MAX {
+            let name = restart_name(delivery, failed_at, start);
+            let known = self.begin(RESTART, name.clone(), serde_json::to_string(&input)).await?;
+            if known == Begun::Now || self.runs(&name).await? {
+                return Ok(());
+            }
+        }
+        let source = format!("it was started {STARTS_PER_FAILURE_MAX} times and never came to its first step");
+        Err(PortError::new(PortErrorKind::InvalidData, RESTART, source))
     }
 }
 
@@ -39,7 +68,8 @@ impl DeliveryStarter for StepFunctionsStarter {
 impl RolloutStarter for StepFunctionsStarter {
     async fn start(&self, connector: &ConnectorId, revision: u64) -> Result<(), PortError> {
         let input = serde_json::to_string(&RolloutInput::of(connector));
-        self.begin(ROLL_OUT, rollout_execution_name(connector, revision), input).await
+        self.begin(ROLL_OUT, rollout_execution_name(connector, revision), input).await?;
+        Ok(())
     }
 }
 
@@ -50,7 +80,7 @@ impl StepFunctionsStarter {
         operation: &'static str,
         name: String,
         input: serde_json::Result<String>,
-    ) -> Result<(), PortError> {
+    ) -> Result<Begun, PortError> {
         let input = input.map_err(|error| PortError::new(PortErrorKind::InvalidData, operation, error))?;
         let started = self
             .client
@@ -61,12 +91,21 @@ impl StepFunctionsStarter {
             .send()
             .await;
         match started {
-            Ok(_) => Ok(()),
-            // Somebody was first: a copy of the message, or another delivery.
+            Ok(_) => Ok(Begun::Now),
+            // Somebody was first: a copy of the message, another delivery, or the same redrive.
             Err(error) if error.as_service_error().is_some_and(StartExecutionError::is_execution_already_exists) => {
-                Ok(())
+                Ok(Begun::Before)
             }
             Err(error) => Err(port_error(operation, error)),
         }
+    }
+
+    /// Whether the execution of a name has not ended.
+    async fn runs(&self, name: &str) -> Result<bool, PortError> {
+        let machine = &self.state_machine_arn;
+        let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
+        let found = self.client.describe_execution().execution_arn(arn).send().await;
+        let found = found.map_err(|error| port_error(RESTART, error))?;
+        Ok(*found.status() == ExecutionStatus::Running)
     }
 }

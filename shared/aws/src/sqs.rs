@@ -1,5 +1,7 @@
 //! SQS: where refused messages go, and who is woken through queues.
 
+mod redrive;
+
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
@@ -14,6 +16,8 @@ use delivery::timestamp::Timestamp;
 use events::maintenance::{Extent, TableAsked};
 
 use crate::failure::port_error;
+
+pub use redrive::SqsDeadLetterQueue;
 
 const WAKE: &str = "wake the metadata writer";
 const MAINTAIN: &str = "ask for a table's maintenance";

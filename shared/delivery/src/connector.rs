@@ -37,7 +37,9 @@ pub struct Connector {
     pub disabled_in: Option<ConnectorState>,
     /// Since when runs may be missing that it did not take because it was disabled; set until they are caught up.
     pub missed_since: Option<Timestamp>,
-    /// When it was first set up.
+    /// The newest rotation of the recipient's token; none if there was none.
+    pub rotation: Option<Rotation>,
+    /// When it was set up: at first, or anew after it was revoked.
     pub created_at: Timestamp,
     /// Counts the changes of this record: what was read is written only over what was read.
     pub revision: u64,
@@ -50,11 +52,28 @@ impl Connector {
         storage_path(&self.id)
     }
 
+    /// The number of the newest rotation, 0 if there was none: what a link that is made now belongs to.
+    #[must_use]
+    pub fn rotation_number(&self) -> u32 {
+        self.rotation.map_or(0, |rotation| rotation.number)
+    }
+
     /// The share's name: the connector's id.
     #[must_use]
     pub fn share_name(&self) -> &str {
         self.id.as_str()
     }
+}
+
+/// One rotation of a recipient's token. Tokens and links that were made before it end by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rotation {
+    /// Counts the connector's rotations, from 1. Links that were made before the first belong to rotation 0.
+    pub number: u32,
+    /// When it began.
+    pub began_at: Timestamp,
+    /// When the tokens of before end at the latest.
+    pub tokens_end_at: Timestamp,
 }
 
 /// Where a connector's tables lie in the tables bucket, without a slash at the end.

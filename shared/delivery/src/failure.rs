@@ -21,8 +21,16 @@ pub enum Phase {
     Proof,
     /// A connector could not be set up.
     Setup,
+    /// A connector that was set up could not be changed, or its tokens not be watched.
+    Lifecycle,
+    /// History could not be planned. Deliveries that it was planned for have their own failures.
+    Backfill,
     /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
     Maintenance,
+    /// The vendor's other systems could not be told. No delivery waits for it.
+    Events,
+    /// Failed deliveries or dead-letter messages could not be started again.
+    Redrive,
 }
 
 impl Phase {
@@ -38,8 +46,18 @@ impl Phase {
             Self::Share => "share",
             Self::Proof => "proof",
             Self::Setup => "setup",
+            Self::Lifecycle => "lifecycle",
+            Self::Backfill => "backfill",
             Self::Maintenance => "maintenance",
+            Self::Events => "events",
+            Self::Redrive => "redrive",
         }
+    }
+
+    /// Reads a phase's text: each has codes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        FailureCode::ALL.iter().map(|code| code.phase()).find(|phase| phase.as_str() == text)
     }
 }
 
@@ -264,12 +282,62 @@ codes! {
     /// A set-up function ended without an answer, several times.
     SetupInterrupted = "SETUP_INTERRUPTED", Setup, Transient;
 
+    /// The command is not possible before the connector was set up.
+    ChangeRefused = "CHANGE_REFUSED", Lifecycle, Rejected;
+    /// The recipient reads without a token: there is nothing to rotate.
+    RotationUnsupported = "ROTATION_UNSUPPORTED", Lifecycle, Rejected;
+    /// A connector was changed by others at the same moment, every time.
+    ChangeConflict = "CHANGE_CONFLICT", Lifecycle, Conflict;
+    /// The state table or the sharing backend did not answer while a connector was changed.
+    ChangeUnavailable = "CHANGE_UNAVAILABLE", Lifecycle, Transient;
+    /// The function that changes connectors lacks a permission.
+    ChangeDenied = "CHANGE_DENIED", Lifecycle, Defect;
+    /// A function that changes connectors ended without an answer, several times.
+    ChangeInterrupted = "CHANGE_INTERRUPTED", Lifecycle, Transient;
+    /// A connector takes data again, and what it missed could not all be delivered.
+    CatchUpFailed = "CATCH_UP_FAILED", Lifecycle, Defect;
+    /// The state table or the mail service did not answer while tokens were watched.
+    WatchUnavailable = "WATCH_UNAVAILABLE", Lifecycle, Transient;
+
+    /// The backfill's input has a property that is not allowed.
+    BackfillInvalid = "BACKFILL_INVALID", Backfill, Rejected;
+    /// The connector's live deliveries fail: history waits until one is proven.
+    BackfillNotProven = "BACKFILL_NOT_PROVEN", Backfill, Rejected;
+    /// The connector was changed by somebody else at the same moment.
+    BackfillConflict = "BACKFILL_CONFLICT", Backfill, Conflict;
+    /// Storage, the state table or a queue did not answer while history was planned.
+    BackfillUnavailable = "BACKFILL_UNAVAILABLE", Backfill, Transient;
+    /// History may not be read, or the plan's prefix not be written.
+    BackfillDenied = "BACKFILL_DENIED", Backfill, Defect;
+    /// A page of the plan, or what is known of a run, cannot be read.
+    BackfillCorrupt = "BACKFILL_CORRUPT", Backfill, Defect;
+    /// The planning function, or a batch's execution, ended without an answer.
+    BackfillInterrupted = "BACKFILL_INTERRUPTED", Backfill, Transient;
+    /// What lies in a place of the history is of another team, workflow or run, or is not there.
+    HistoryMismatch = "HISTORY_MISMATCH", Backfill, Rejected;
+
     /// Storage or the queue did not answer while a table was maintained.
     MaintenanceUnavailable = "MAINTENANCE_UNAVAILABLE", Maintenance, Transient;
     /// The maintenance may not read, write or delete below the connectors' prefix.
     MaintenanceDenied = "MAINTENANCE_DENIED", Maintenance, Defect;
     /// A table's log or one of its data files cannot be read.
     MaintenanceTableCorrupt = "MAINTENANCE_TABLE_CORRUPT", Maintenance, Defect;
+
+    /// The bus did not take events.
+    EventsUnavailable = "EVENTS_UNAVAILABLE", Events, Transient;
+    /// The bus refuses events.
+    EventsDenied = "EVENTS_DENIED", Events, Defect;
+    /// A change in the state table is not what an event can be made of.
+    EventsChangeUnreadable = "EVENTS_CHANGE_UNREADABLE", Events, Rejected;
+
+    /// The redrive's input is missing a property or has one that is not allowed.
+    RedriveInvalid = "REDRIVE_INVALID", Redrive, Rejected;
+    /// The state table, Step Functions or a queue did not answer while something was redriven.
+    RedriveUnavailable = "REDRIVE_UNAVAILABLE", Redrive, Transient;
+    /// The redriving function may not do what it was asked for.
+    RedriveDenied = "REDRIVE_DENIED", Redrive, Defect;
+    /// A redriving function ended without an answer, several times.
+    RedriveInterrupted = "REDRIVE_INTERRUPTED", Redrive, Transient;
 }
 
 impl fmt::Display for FailureCode {

@@ -1,7 +1,17 @@
 //! A connector's life: which changes are allowed, and the record of each: who, when, what.
 
-use crate::connector::{Connector, ConnectorState};
+use crate::connector::{Connector, ConnectorState, Rotation};
+use crate::ports::Invitation;
 use crate::timestamp::Timestamp;
+
+/// How long the tokens of before go on by default when the recipient's token is rotated, in seconds: 7 days.
+pub const OVERLAP_SECONDS_DEFAULT: u32 = 7 * 86_400;
+
+/// The longest overlap of a rotation, in seconds: 30 days.
+pub const OVERLAP_SECONDS_MAX: u32 = 30 * 86_400;
+
+/// How long an activation link can be used, in seconds: 7 days.
+pub const LINK_LIFE_SECONDS: i64 = 7 * 86_400;
 
 /// What is done to a connector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,17 +103,234 @@ pub enum Changed {
     Outdated,
 }
 
+/// Why a command does nothing to a connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is still being set up: start its set-up again first.
+    Provisioning,
+    /// It was revoked: it can only be set up anew.
+    Revoked,
+}
+
+/// What is asked for of a rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RotationWish {
+    /// How long the tokens of before may go on, in seconds, at most [`OVERLAP_SECONDS_MAX`].
+    pub overlap_seconds: u32,
+    /// Whether a rotation that is under way is replaced by another: its link went astray.
+    pub new_link: bool,
+}
+
+/// The rules. Each gives the connector as the command leaves it, as the next revision of its record, or nothing if it
+/// is like that already: a command that is started again changes nothing.
 impl Connector {
     /// The connector in another state, as the next revision of its record.
     #[must_use]
     pub fn moved(&self, state: ConnectorState) -> Self {
         Self { state, revision: self.revision + 1, ..self.clone() }
     }
+
+    /// Stopped from taking anything new. What it misses from now on is remembered; an earlier gap that is not caught
+    /// up yet stays in it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Refusal`] if there is nothing to stop.
+    pub fn disabled(&self, now: Timestamp) -> Result<Option<Self>, Refusal> {
+        match self.state {
+            ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => Ok(Some(Self {
+                disabled_in: Some(self.state),
+                missed_since: self.missed_since.or(Some(now)),
+                ..self.moved(ConnectorState::Disabled)
+            })),
+            ConnectorState::Disabled => Ok(None),
+            ConnectorState::Provisioning => Err(Refusal::Provisioning),
+            ConnectorState::Revoked => Err(Refusal::Revoked),
+        }
+    }
+
+    /// Back in the state that it was disabled in. What it missed is still to be caught up.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Refusal`] if it cannot take data.
+    pub fn enabled(&self) -> Result<Option<Self>, Refusal> {
+        match self.state {
+            ConnectorState::Disabled => {
+                // A record without the state of before goes through its rollout again, which delivers nothing twice.
+                let state = self.disabled_in.unwrap_or(ConnectorState::Ready);
+                Ok(Some(Self { disabled_in: None, ..self.moved(state) }))
+            }
+            ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => Ok(None),
+            ConnectorState::Provisioning => Err(Refusal::Provisioning),
+            ConnectorState::Revoked => Err(Refusal::Revoked),
+        }
+    }
+
+    /// Without a recipient that reads. Nothing is left to go back to or to catch up: it is set up anew or not at all.
+    #[must_use]
+    pub fn revoked(&self) -> Option<Self> {
+        (self.state != ConnectorState::Revoked).then(|| Self {
+            disabled_in: None,
+            missed_since: None,
+            ..self.moved(ConnectorState::Revoked)
+        })
+    }
+
+    /// With another rotation, or nothing if the newest one is what is asked for: it is gone on with.
+    ///
+    /// A rotation is under way while its link can be used, and then until the tokens of before have ended. It is
+    /// another one that is asked for if a new link is wanted, or if tokens shall end earlier than it has them end.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Refusal`] if the recipient reads nothing.
+    pub fn rotated(&self, wish: RotationWish, invitation: Invitation, now: Timestamp) -> Result<Option<Self>, Refusal> {
+        match self.state {
+            ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active | ConnectorState::Disabled => {
+            }
+            ConnectorState::Provisioning => return Err(Refusal::Provisioning),
+            ConnectorState::Revoked => return Err(Refusal::Revoked),
+        }
+        let tokens_end_at = now.plus_seconds(wish.overlap_seconds.into());
+        let under_way = self.rotation.is_some_and(|newest| {
+            let settled_at = match invitation {
+                Invitation::Used => newest.tokens_end_at,
+                Invitation::Open | Invitation::Unsent => newest.began_at.plus_seconds(LINK_LIFE_SECONDS),
+            };
+            !wish.new_link && tokens_end_at >= newest.tokens_end_at && now < settled_at
+        });
+        let next = Rotation { number: self.rotation_number() + 1, began_at: now, tokens_end_at };
+        Ok((!under_way).then(|| Self { rotation: Some(next), ..self.moved(self.state) }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use crate::connector::{Backend, Recipient, Scope, SecureContact, TokenRecipient};
+    use crate::ids::{ConnectorId, TeamId};
+
     use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::EPOCH.plus_seconds(seconds)
+    }
+
+    fn connector(state: ConnectorState) -> Connector {
+        Connector {
+            id: ConnectorId::new("acme").unwrap(),
+            team: TeamId::new("t").unwrap(),
+            recipient: Recipient::Token(TokenRecipient {
+                secure_contact: SecureContact::new("data@acme.test").unwrap(),
+                token_lifetime_days: 365,
+                allowed_ips: Vec::new(),
+            }),
+            backend: Backend::Open,
+            workflows: Scope::All,
+            activity_log: true,
+            backfill: true,
+            max_rejected_fraction: 0.0,
+            state,
+            disabled_in: (state == ConnectorState::Disabled).then_some(ConnectorState::Backfilling),
+            missed_since: (state == ConnectorState::Disabled).then_some(at(5)),
+            rotation: None,
+            created_at: at(0),
+            revision: 3,
+        }
+    }
+
+    const WEEK: RotationWish = RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false };
+    const AT_ONCE: RotationWish = RotationWish { overlap_seconds: 0, new_link: false };
+
+    #[test]
+    fn every_command_is_decided_in_every_state() {
+        use ConnectorState::{Active, Backfilling, Disabled, Provisioning, Ready, Revoked};
+        let to = |state| Ok(Some(state));
+        let (unset, gone) = (Err(Refusal::Provisioning), Err(Refusal::Revoked));
+        // State, and what it is after disabling, enabling, revoking and rotating; `None`: as before.
+        for (state, disabled, enabled, revoked, rotated) in [
+            (Provisioning, unset, unset, Some(Revoked), unset),
+            (Ready, to(Disabled), Ok(None), Some(Revoked), to(Ready)),
+            (Backfilling, to(Disabled), Ok(None), Some(Revoked), to(Backfilling)),
+            (Active, to(Disabled), Ok(None), Some(Revoked), to(Active)),
+            (Disabled, Ok(None), to(Backfilling), Some(Revoked), to(Disabled)),
+            (Revoked, gone, gone, None, gone),
+        ] {
+            let before = connector(state);
+            let state_of = |after: Option<Connector>| after.map(|after| after.state);
+            assert_eq!(before.disabled(at(9)).map(state_of), disabled, "disabling {state:?}");
+            assert_eq!(before.enabled().map(state_of), enabled, "enabling {state:?}");
+            assert_eq!(state_of(before.revoked()), revoked, "revoking {state:?}");
+            assert_eq!(before.rotated(WEEK, Invitation::Used, at(9)).map(state_of), rotated, "rotating {state:?}");
+            let changes = [before.disabled(at(9)), before.enabled(), Ok(before.revoked())];
+            for after in changes.into_iter().flatten().flatten() {
+                assert_eq!(after.revision, before.revision + 1);
+                assert_eq!(after.disabled_in.is_some(), after.state == Disabled);
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_started_again_finds_nothing_to_change() {
+        for state in ConnectorState::ALL {
+            let before = connector(state);
+            for after in [before.disabled(at(9)), Ok(before.revoked())].into_iter().flatten().flatten() {
+                let again = match after.state {
+                    ConnectorState::Disabled => after.disabled(at(10)).unwrap(),
+                    _ => after.revoked(),
+                };
+                assert_eq!(again, None, "{state:?}");
+            }
+            if let Ok(Some(after)) = before.enabled() {
+                assert_eq!(after.enabled(), Ok(None));
+            }
+            if let Ok(Some(after)) = before.rotated(WEEK, Invitation::Used, at(9)) {
+                assert_eq!(after.rotated(WEEK, Invitation::Unsent, at(10)), Ok(None), "{state:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_missed_is_remembered_from_the_first_gap_until_it_is_caught_up() {
+        let first = connector(ConnectorState::Active).disabled(at(9)).unwrap().unwrap();
+        assert_eq!((first.disabled_in, first.missed_since), (Some(ConnectorState::Active), Some(at(9))));
+        let enabled = first.enabled().unwrap().unwrap();
+        assert_eq!((enabled.state, enabled.missed_since), (ConnectorState::Active, Some(at(9))));
+        let second = enabled.disabled(at(20)).unwrap().unwrap();
+        assert_eq!(second.missed_since, Some(at(9)), "the first gap is in it");
+        let revoked = second.revoked().unwrap();
+        assert_eq!((revoked.disabled_in, revoked.missed_since), (None, None));
+    }
+
+    #[test]
+    fn a_rotation_that_is_under_way_is_gone_on_with() {
+        let began = 1_000;
+        let rotated = connector(ConnectorState::Active).rotated(WEEK, Invitation::Used, at(began)).unwrap().unwrap();
+        let week_later = began + LINK_LIFE_SECONDS;
+        let expected = Rotation { number: 1, began_at: at(began), tokens_end_at: at(week_later) };
+        assert_eq!(rotated.rotation, Some(expected));
+        let again = |wish, invitation, seconds| {
+            rotated.rotated(wish, invitation, at(seconds)).unwrap().map(|next| next.rotation.unwrap())
+        };
+        for (wish, invitation, seconds, is_another) in [
+            (WEEK, Invitation::Unsent, began, false),
+            (WEEK, Invitation::Open, began + 1, false),
+            (WEEK, Invitation::Used, week_later - 1, false),
+            (WEEK, Invitation::Used, week_later, true),
+            (WEEK, Invitation::Open, week_later, true),
+            (WEEK, Invitation::Unsent, week_later, true),
+            (AT_ONCE, Invitation::Open, began + 1, true),
+            (AT_ONCE, Invitation::Used, began + 1, true),
+            (RotationWish { new_link: true, ..WEEK }, Invitation::Open, began + 1, true),
+        ] {
+            let next = again(wish, invitation, seconds);
+            assert_eq!(next.is_some(), is_another, "{wish:?} {invitation:?} {seconds}");
+            assert!(next.is_none_or(|next| next.number == 2));
+        }
+        let at_once = connector(ConnectorState::Active).rotated(AT_ONCE, Invitation::Used, at(5)).unwrap().unwrap();
+        assert_eq!(at_once.rotated(AT_ONCE, Invitation::Open, at(6)), Ok(None), "its link can still be used");
+        assert!(at_once.rotated(AT_ONCE, Invitation::Used, at(6)).unwrap().is_some(), "its own token ends as well");
+    }
 
     #[test]
     fn actions_read_back() {

@@ -1,7 +1,10 @@
 //! What the steps need of the world, in our words. Adapters live in `aws`, `tables`, `rows` assemblies and
 //! `sharing`; fakes in `testkit`, where one contract suite per port runs against both.
 
+mod backfill;
 mod metadata;
+mod outgoing;
+mod redrive;
 mod sharing;
 
 use async_trait::async_trait;
@@ -18,7 +21,10 @@ use crate::state::{Delivery, Ended, Step};
 use crate::table::{LatestTable, TableName, VersionTable};
 use crate::timestamp::Timestamp;
 
+pub use backfill::*;
 pub use metadata::*;
+pub use outgoing::*;
+pub use redrive::*;
 pub use sharing::*;
 
 /// An adapter's failure. Expected outcomes, such as a lost race, are not errors.
@@ -461,6 +467,9 @@ pub trait ConnectorStore: Send + Sync {
         after: &Connector,
         entry: &AuditEntry,
     ) -> Result<Changed, PortError>;
+
+    /// Every connector that was ever set up, in the order of their ids.
+    async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError>;
 
     /// A connector's audit, oldest first: at most the newest `limit` entries.
     async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError>;

@@ -9,7 +9,7 @@ use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
     Clock, Commit, Connected, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
-    Provisioned, RecipientBackend, RunStore, SharingBackend, TableLog,
+    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
 use crate::share::{check, refused};
@@ -68,7 +68,9 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
             },
             disabled_in: existing.disabled_in,
             missed_since: existing.missed_since,
-            created_at: existing.created_at,
+            rotation: existing.rotation,
+            // What is named after the time of the set-up, such as its rollout, begins again with a new one.
+            created_at: if existing.state == ConnectorState::Revoked { wanted.created_at } else { existing.created_at },
             revision: existing.revision + 1,
             ..wanted
         },
@@ -87,7 +89,16 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
         Provisioned::Ready => {}
         Provisioned::Taken => return Err(taken()),
     }
-    change(ports, existing.as_ref(), &connector, Action::SetUp, actor).await?;
+    let unchanged = existing
+        .as_ref()
+        .is_some_and(|existing| Connector { revision: existing.revision, ..connector.clone() } == *existing);
+    let connector = match existing {
+        Some(existing) if unchanged => existing,
+        existing => {
+            change(ports, existing.as_ref(), &connector, Action::SetUp, actor).await?;
+            connector
+        }
+    };
     match ports.recipients.connect(&connector).await.map_err(classify)? {
         Connected::Ready => {}
         Connected::Foreign => return Err(foreign()),
@@ -172,18 +183,28 @@ pub async fn invite(
         return Ok(());
     }
     match inviter.invitation(&connector).await.map_err(classify)? {
-        Invitation::Sent => Ok(()),
-        Invitation::Unsent => inviter.invite(&connector, clock.now()).await.map_err(|error| {
-            if error.kind == PortErrorKind::Denied {
-                return StepError::caused(
-                    FailureCode::InvitationRefused,
-                    "the mail service refused the activation e-mail; verify the sender, and check the secure contact",
-                    error,
-                );
-            }
-            classify(error)
-        }),
+        Invitation::Open | Invitation::Used => Ok(()),
+        Invitation::Unsent => send_invitation(inviter, clock, &connector, classify).await,
     }
+}
+
+/// Sends a connector's recipient a link. Each step has its own codes for what else may fail.
+pub(crate) async fn send_invitation(
+    inviter: &dyn Inviter,
+    clock: &dyn Clock,
+    connector: &Connector,
+    classify: fn(PortError) -> StepError,
+) -> Result<(), StepError> {
+    inviter.invite(connector, clock.now()).await.map_err(|error| {
+        if error.kind == PortErrorKind::Denied && Refused::of(&error).is_none() {
+            return StepError::caused(
+                FailureCode::InvitationRefused,
+                "the mail service refused the activation e-mail; verify the sender, and check the secure contact",
+                error,
+            );
+        }
+        classify(error)
+    })
 }
 
 fn probe_schema() -> PublicSchema {

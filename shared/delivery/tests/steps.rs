@@ -1,6 +1,6 @@
 //! The steps over in-memory ports: a whole delivery, with every failure of every port call.
 
-#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests end at the first surprise")]
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -37,6 +37,8 @@ use testkit::state::InMemoryState;
 
 #[path = "steps/batch.rs"]
 mod batch;
+#[path = "steps/interleaving.rs"]
+mod interleaving;
 #[path = "steps/mirror.rs"]
 mod mirror;
 
@@ -60,6 +62,14 @@ impl World {
     async fn new() -> Self {
         let world = Self::default();
         world.set_up(connector(CONNECTOR, "t")).await;
+        world
+    }
+
+    async fn with(runs: &[Run]) -> Self {
+        let world = Self::new().await;
+        for run in runs {
+            world.record(run).await;
+        }
         world
     }
 

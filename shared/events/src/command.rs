@@ -1,11 +1,15 @@
 //! An operator's command to a connector: the input of a state machine, and the execution that it came with.
 
+use delivery::connector::Connector;
 use delivery::failure::{FailureCode, StepError};
 use delivery::ids::ConnectorId;
-use delivery::lifecycle::Actor;
+use delivery::lifecycle::{Actor, OVERLAP_SECONDS_DEFAULT, OVERLAP_SECONDS_MAX, RotationWish};
+use delivery::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::property::Properties;
+use crate::text;
 
 /// The longest `requestedBy`, in characters.
 pub const REQUESTED_BY_CHARS_MAX: usize = 256;
@@ -17,6 +21,38 @@ pub struct Command {
     pub connector: ConnectorId,
     /// On whose behalf.
     pub actor: Actor,
+}
+
+/// What a command left: nothing of the recipient.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeReport {
+    /// The connector.
+    #[serde(with = "text::one")]
+    pub connector_id: ConnectorId,
+    /// Its state.
+    pub state: String,
+    /// Whether runs are to be caught up that it missed while it was disabled.
+    pub catch_up: bool,
+    /// The newest rotation, 0 if there was none.
+    pub rotation: u32,
+    /// When the tokens of before the newest rotation end at the latest.
+    #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
+    pub tokens_end_at: Option<Timestamp>,
+}
+
+impl ChangeReport {
+    /// What may be said of a connector.
+    #[must_use]
+    pub fn of(connector: &Connector) -> Self {
+        Self {
+            connector_id: connector.id.clone(),
+            state: connector.state.as_str().to_owned(),
+            catch_up: connector.missed_since.is_some(),
+            rotation: connector.rotation_number(),
+            tokens_end_at: connector.rotation.map(|rotation| rotation.tokens_end_at),
+        }
+    }
 }
 
 /// Reads `connectorId` and, if it is there, `requestedBy` of an execution's input. `execution` is the execution's ARN,
@@ -43,6 +79,25 @@ pub fn command(input: &Value, execution: &str) -> Result<Command, StepError> {
     Ok(Command { connector, actor: Actor { execution: execution.to_owned(), requested_by } })
 }
 
+/// Reads what a rotation's input asks for: `overlapSeconds`, 0 to [`OVERLAP_SECONDS_MAX`], and `newLink`.
+///
+/// # Errors
+///
+/// `CONNECTOR_INVALID` with the path of the property.
+pub fn rotation_wish(input: &Value) -> Result<RotationWish, StepError> {
+    let Value::Object(input) = input else {
+        return Err(StepError::new(FailureCode::ConnectorInvalid, "the input must be a JSON object"));
+    };
+    let input = Properties::of(input, FailureCode::ConnectorInvalid);
+    let overlap = input.optional_integer("overlapSeconds")?.unwrap_or(OVERLAP_SECONDS_DEFAULT.into());
+    let overlap_seconds = u32::try_from(overlap).ok().filter(|seconds| *seconds <= OVERLAP_SECONDS_MAX);
+    let problem = format!("must be 0 to {OVERLAP_SECONDS_MAX}");
+    Ok(RotationWish {
+        overlap_seconds: overlap_seconds.ok_or_else(|| input.refuse("overlapSeconds", &problem))?,
+        new_link: input.flag("newLink", false)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +120,26 @@ mod tests {
             (json!({"connectorId": "a", "requestedBy": "x\n"}), "CONNECTOR_INVALID: requestedBy must be 1 to 256"),
         ] {
             let refused = read(input).unwrap_err().to_string();
+            assert!(refused.starts_with(expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_rotation_overlaps_for_a_week_unless_told_otherwise_and_a_month_at_most() {
+        for (input, overlap_seconds, new_link) in [
+            (json!({}), 604_800, false),
+            (json!({"overlapSeconds": 0, "newLink": true}), 0, true),
+            (json!({"overlapSeconds": 2_592_000}), 2_592_000, false),
+        ] {
+            assert_eq!(rotation_wish(&input).unwrap(), RotationWish { overlap_seconds, new_link });
+        }
+        for (input, expected) in [
+            (json!("x"), "CONNECTOR_INVALID: the input must be a JSON object"),
+            (json!({"overlapSeconds": 2_592_001}), "CONNECTOR_INVALID: overlapSeconds must be 0 to 2592000"),
+            (json!({"overlapSeconds": -1}), "CONNECTOR_INVALID: overlapSeconds must be a whole number"),
+            (json!({"newLink": "yes"}), "CONNECTOR_INVALID: newLink must be true or false"),
+        ] {
+            let refused = rotation_wish(&input).unwrap_err().to_string();
             assert!(refused.starts_with(expected), "{refused}");
         }
     }

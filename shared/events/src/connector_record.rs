@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use delivery::connector::{
-    Backend, Connector, ConnectorState, Recipient, Scope, SecureContact, SharingIdentifier, TokenRecipient,
+    Backend, Connector, ConnectorState, Recipient, Rotation, Scope, SecureContact, SharingIdentifier, TokenRecipient,
 };
 use delivery::ids::{ConnectorId, TeamId, WorkflowId};
 use delivery::timestamp::Timestamp;
@@ -35,10 +35,22 @@ struct RecordForm {
     disabled_in: Option<String>,
     #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
     missed_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rotation: Option<RotationForm>,
     #[serde(with = "text::one")]
     created_at: Timestamp,
     #[serde(default)]
     revision: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RotationForm {
+    number: u32,
+    #[serde(with = "text::one")]
+    began_at: Timestamp,
+    #[serde(with = "text::one")]
+    tokens_end_at: Timestamp,
 }
 
 fn open() -> String {
@@ -90,6 +102,11 @@ pub fn write(connector: &Connector) -> Result<String, StoredFormatError> {
         state: connector.state.as_str().to_owned(),
         disabled_in: connector.disabled_in.map(|state| state.as_str().to_owned()),
         missed_since: connector.missed_since,
+        rotation: connector.rotation.map(|Rotation { number, began_at, tokens_end_at }| RotationForm {
+            number,
+            began_at,
+            tokens_end_at,
+        }),
         created_at: connector.created_at,
         revision: connector.revision,
     };
@@ -125,6 +142,11 @@ pub fn read(record: &str) -> Result<Connector, StoredFormatError> {
         state: state_of(&form.state, "state")?,
         disabled_in: form.disabled_in.map(|state| state_of(&state, "disabledIn")).transpose()?,
         missed_since: form.missed_since,
+        rotation: form.rotation.map(|RotationForm { number, began_at, tokens_end_at }| Rotation {
+            number,
+            began_at,
+            tokens_end_at,
+        }),
         created_at: form.created_at,
         revision: form.revision,
     })

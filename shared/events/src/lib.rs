@@ -6,11 +6,14 @@
 //! `fixtures/`, read and written back byte-equal by a test.
 
 pub mod activity;
+pub mod backfill;
 pub mod command;
 pub mod connector_record;
 pub mod maintenance;
 pub mod manifest;
 pub mod metadata_wake;
+pub mod outgoing;
+pub mod redrive;
 pub mod run_completed;
 pub mod run_record;
 pub mod schema_record;

@@ -48,6 +48,7 @@ pub fn connector(input: &Value, now: Timestamp) -> Result<Connector, StepError> 
         state: ConnectorState::Provisioning,
         disabled_in: None,
         missed_since: None,
+        rotation: None,
         created_at: now,
         revision: 0,
     })

@@ -10,6 +10,7 @@ mod clock;
 mod failure;
 mod group;
 mod log;
+mod metrics;
 mod settings;
 mod task;
 
@@ -18,6 +19,7 @@ pub use clock::SystemClock;
 pub use failure::{Reported, log_failed_runs};
 pub use group::{GroupTask, serve_groups};
 pub use log::start_logging;
+pub use metrics::{Metric, Unit, emit_metrics};
 pub use settings::{Environment, SettingsError};
 pub use task::{Subject, Task, serve};
 

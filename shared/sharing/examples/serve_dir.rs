@@ -59,6 +59,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         holder: Holder::Recipient,
         expires_at: clock.now().plus_seconds(86_400),
         allowed_ips: Vec::new(),
+        rotation: 0,
     };
     sharing.put_token(&SecretHash::of(TOKEN), &grant).await?;
 

@@ -78,6 +78,7 @@ fn usable(activation: Activation, now: Timestamp) -> Result<Activation, Message>
     match activation.state {
         ActivationState::Used => Err(Message::Used),
         ActivationState::Replaced => Err(Message::Replaced),
+        ActivationState::Revoked => Err(Message::Revoked),
         ActivationState::Unused if now >= activation.expires_at => Err(Message::Expired),
         ActivationState::Unused => Ok(activation),
     }
@@ -89,6 +90,13 @@ impl ActivationPages {
             return Ok(None);
         }
         self.activations.activation(&SecretHash::of(code)).await
+    }
+
+    /// What became of a link whose button worked a moment ago.
+    async fn why_too_late(&self, code: &str, now: Timestamp) -> Result<Message, PortError> {
+        let activation = self.look_up(code).await?.map(|activation| usable(activation, now));
+        // A link that is as it was is refused with its whole share.
+        Ok(activation.map_or(Message::Unknown, |activation| activation.err().unwrap_or(Message::Revoked)))
     }
 
     /// Uses the link and makes the profile, or says why not.
@@ -105,9 +113,10 @@ impl ActivationPages {
             holder: Holder::Recipient,
             expires_at: whole_seconds(now).plus_seconds(SECONDS_PER_DAY * i64::from(activation.token_lifetime_days)),
             allowed_ips: activation.allowed_ips.clone(),
+            rotation: activation.rotation,
         };
         match self.activations.consume(&SecretHash::of(code), &token.hash(), &grant, now).await? {
-            Consumed::TooLate => Ok(Err(Message::Used)),
+            Consumed::TooLate => Ok(Err(self.why_too_late(code, now).await?)),
             Consumed::Now => {
                 tracing::info!(
                     connector.id = grant.connector.as_str(),
@@ -144,7 +153,7 @@ fn profile(endpoint: &str, token: String, expires_at: Timestamp) -> Response {
 fn say(message: Message) -> Response {
     let status = match message {
         Message::Unknown => StatusCode::NOT_FOUND,
-        Message::Used | Message::Replaced | Message::Expired => StatusCode::GONE,
+        Message::Used | Message::Replaced | Message::Expired | Message::Revoked => StatusCode::GONE,
         Message::Trouble => StatusCode::SERVICE_UNAVAILABLE,
     };
     html(status, page::message(message))

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+/// How many bits come before the IPv4 address in an IPv6 address that stands for one (`::ffff:0:0/96`).
+const MAPPED_BITS: u32 = 96;
+
 /// A block of addresses, such as `198.51.100.0/24` or `2001:db8::/32`. A lone address is a block of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
@@ -24,7 +27,16 @@ impl Cidr {
             Some(_) => return None,
             None => bits_max,
         };
-        (prefix_bits <= bits_max).then_some(Self { network, prefix_bits })
+        if prefix_bits > bits_max {
+            return None;
+        }
+        // A block of IPv4 addresses that is written as IPv6 is a block of IPv4 addresses.
+        let mapped = match network {
+            IpAddr::V6(network) => network.to_ipv4_mapped().zip(prefix_bits.checked_sub(MAPPED_BITS)),
+            IpAddr::V4(_) => None,
+        };
+        let (network, prefix_bits) = mapped.map_or((network, prefix_bits), |(network, bits)| (network.into(), bits));
+        Some(Self { network, prefix_bits })
     }
 
     /// Whether an address is in the block. An IPv4 address written as IPv6 (`::ffff:…`) counts as IPv4.
@@ -54,6 +66,8 @@ pub fn allows(list: &[String], address: Option<IpAddr>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -73,6 +87,11 @@ mod tests {
             ("2001:db8::/32", "2001:db9::1", false),
             ("2001:db8::1", "2001:db8::1", true),
             ("198.51.100.0/24", "::ffff:198.51.100.3", true),
+            ("::ffff:198.51.100.0/120", "198.51.100.3", true),
+            ("::ffff:198.51.100.0/120", "::ffff:198.51.100.3", true),
+            ("::ffff:198.51.100.0/120", "198.51.101.3", false),
+            ("::ffff:198.51.100.7", "198.51.100.7", true),
+            ("::ffff:0:0/95", "198.51.100.7", false),
         ] {
             let block = Cidr::parse(block).unwrap();
             assert_eq!(block.contains(address.parse().unwrap()), expected, "{block:?} {address}");
@@ -83,6 +102,65 @@ mod tests {
     fn what_is_not_a_block_is_refused() {
         for text in ["", "/", "1.2.3", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/+8", "1.2.3.4/8/8", "::/129", "a.test"] {
             assert_eq!(Cidr::parse(text), None, "{text}");
+        }
+    }
+
+    /// The first bits of an address as text: the rule said in another way.
+    fn leading(address: IpAddr, bits: usize) -> String {
+        let text = match address {
+            IpAddr::V4(address) => format!("{:032b}", address.to_bits()),
+            IpAddr::V6(address) => format!("{:0128b}", address.to_bits()),
+        };
+        text[..bits].to_owned()
+    }
+
+    /// Addresses of both families, none of them written as the other.
+    fn addresses() -> impl Strategy<Value = IpAddr> {
+        let six = any::<Ipv6Addr>().prop_map(|address| IpAddr::V6(address).to_canonical());
+        prop_oneof![any::<std::net::Ipv4Addr>().prop_map(IpAddr::V4), six]
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_holds_what_begins_as_it_does(network in addresses(), other in addresses(), length in 0_usize..=128) {
+            let longest = if network.is_ipv4() { 32 } else { 128 };
+            let length = length.min(longest);
+            let block = Cidr::parse(&format!("{network}/{length}")).unwrap();
+            let same_family = network.is_ipv4() == other.is_ipv4();
+            let expected = same_family && leading(network, length) == leading(other, length);
+            prop_assert_eq!(block.contains(other), expected);
+            prop_assert!(block.contains(network));
+        }
+
+        #[test]
+        fn one_bit_decides(network in addresses(), length in 0_usize..=128, flipped in 0_usize..128) {
+            let longest = if network.is_ipv4() { 32 } else { 128 };
+            let (length, flipped) = (length.min(longest), flipped % longest);
+            let bit = 1_u128 << (longest - 1 - flipped);
+            let other = match network {
+                IpAddr::V4(address) => IpAddr::V4((address.to_bits() ^ u32::try_from(bit).unwrap()).into()),
+                IpAddr::V6(address) => IpAddr::V6((address.to_bits() ^ bit).into()),
+            };
+            let block = Cidr::parse(&format!("{network}/{length}")).unwrap();
+            prop_assert_eq!(block.contains(other), flipped >= length);
+        }
+
+        #[test]
+        fn an_ipv4_address_is_the_same_however_it_is_written(
+            network: std::net::Ipv4Addr, other: std::net::Ipv4Addr, length in 0_u32..=32,
+        ) {
+            let (plain, mapped) = (format!("{network}/{length}"), format!("{}/{}", network.to_ipv6_mapped(), length + 96));
+            let expected = Cidr::parse(&plain).unwrap().contains(other.into());
+            for block in [plain, mapped] {
+                for address in [IpAddr::V4(other), IpAddr::V6(other.to_ipv6_mapped())] {
+                    prop_assert_eq!(Cidr::parse(&block).unwrap().contains(address), expected);
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_stops_the_reader(text in ".{0,60}") {
+            let _ = Cidr::parse(&text);
         }
     }
 

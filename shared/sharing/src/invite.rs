@@ -6,17 +6,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use delivery::connector::{Connector, TokenRecipient};
+use delivery::lifecycle::LINK_LIFE_SECONDS;
 use delivery::ports::{Clock, HostedCredentials, Invitation, Inviter, PortError, PortErrorKind, WaitingCredential};
 use delivery::timestamp::Timestamp;
 
 use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
 use crate::secrets::OsSecrets;
 use crate::{activation, server};
-
-/// How long an activation link can be used, in days.
-pub const LINK_LIFE_DAYS: u16 = 7;
-
-const SECONDS_PER_DAY: i64 = 86_400;
 
 /// An [`Inviter`] by activation link and e-mail.
 pub struct LinkInviter {
@@ -59,12 +55,13 @@ impl Inviter for LinkInviter {
     async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError> {
         let now = self.clock.now();
         let newest = self.activations.newest(&connector.id).await?;
-        let sent = newest.is_some_and(|(activation, mailed)| match activation.state {
-            ActivationState::Used => true,
-            ActivationState::Unused => mailed == Mailed::Yes && now < activation.expires_at,
-            ActivationState::Replaced => false,
-        });
-        Ok(if sent { Invitation::Sent } else { Invitation::Unsent })
+        // Whoever reads an older connector than the link's does not send it again.
+        let newest = newest.filter(|(activation, _)| activation.rotation >= connector.rotation_number());
+        Ok(newest.map_or(Invitation::Unsent, |(activation, mailed)| match activation.state {
+            ActivationState::Used => Invitation::Used,
+            ActivationState::Unused if mailed == Mailed::Yes && now < activation.expires_at => Invitation::Open,
+            ActivationState::Unused | ActivationState::Replaced | ActivationState::Revoked => Invitation::Unsent,
+        }))
     }
 
     /// The hash is stored before the e-mail leaves, so that no link is out that does not work; it is noted as mailed
@@ -76,17 +73,18 @@ impl Inviter for LinkInviter {
         let activation = Activation {
             connector: connector.id.clone(),
             endpoint: server::endpoint(&self.host_url),
-            expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(LINK_LIFE_DAYS)),
+            expires_at: now.plus_seconds(LINK_LIFE_SECONDS),
             token_lifetime_days: recipient.token_lifetime_days,
             allowed_ips: recipient.allowed_ips.clone(),
             state: ActivationState::Unused,
+            rotation: connector.rotation_number(),
         };
         self.activations.put(&link, &activation).await?;
         let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
         let mail = Mail {
             to: &recipient.secure_contact,
             subject: &subject(connector),
-            body: body(connector, &activation, &url),
+            body: body(connector, &activation, &url, now),
         };
         self.mailer.send(mail).await?;
         self.activations.mailed(&connector.id, &link).await
@@ -127,7 +125,7 @@ impl Inviter for HostedInviter {
         let mail = Mail {
             to: &recipient.secure_contact,
             subject: &subject(connector),
-            body: hosted_body(connector, &url.reveal(), expires_at),
+            body: hosted_body(connector, &url.reveal(), expires_at, now),
         };
         self.mailer.send(mail).await?;
         self.credentials.sent(connector, &token).await
@@ -145,7 +143,8 @@ fn subject(connector: &Connector) -> String {
     format!("Activate your access to the data share {}", connector.share_name())
 }
 
-fn hosted_body(connector: &Connector, url: &str, expires_at: Option<Timestamp>) -> String {
+fn hosted_body(connector: &Connector, url: &str, expires_at: Option<Timestamp>, now: Timestamp) -> String {
+    let rotated = earlier(connector, now);
     let life = expires_at.map_or_else(
         || "The credential ends by itself.".to_owned(),
         |at| format!("The credential is good until {}. It reads the share, and cannot change it.", at.minute_text()),
@@ -161,6 +160,7 @@ fn hosted_body(connector: &Connector, url: &str, expires_at: Option<Timestamp>) 
          \n\
          - The link works for one download.\n\
          - {life}\n\
+         {rotated}\
          - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
          \n\
          If the link was used and it was not you, or if you did not expect this e-mail, contact the person at your \
@@ -169,7 +169,24 @@ fn hosted_body(connector: &Connector, url: &str, expires_at: Option<Timestamp>) 
     )
 }
 
-fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
+/// What becomes of an earlier credential.
+fn earlier(connector: &Connector, now: Timestamp) -> String {
+    connector.rotation.map_or_else(String::new, |rotation| {
+        // The contact may have no earlier credential; the sentence says "if".
+        if rotation.tokens_end_at > now {
+            format!(
+                "- If you have an earlier credential for this share, it works until {}. Replace it before.\n",
+                rotation.tokens_end_at.minute_text()
+            )
+        } else {
+            "- If you have an earlier credential for this share, it works no longer.\n".to_owned()
+        }
+    })
+}
+
+fn body(connector: &Connector, activation: &Activation, url: &str, now: Timestamp) -> String {
+    let share = connector.share_name();
+    let rotated = earlier(connector, now);
     format!(
         "Hello,\n\
          \n\
@@ -181,11 +198,11 @@ fn body(connector: &Connector, activation: &Activation, url: &str) -> String {
          \n\
          - The link works until {until}, and for one download.\n\
          - The credential is good for {days} days from the download. It reads the share, and cannot change it.\n\
+         {rotated}\
          - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
          \n\
          If the link was used and it was not you, if it has expired, or if you did not expect this e-mail, contact \
          the person at your data provider who arranged the share.\n",
-        share = connector.share_name(),
         until = activation.expires_at.minute_text(),
         days = activation.token_lifetime_days,
     )

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod allow_list;
+pub mod expiry;
 pub mod invite;
 pub mod ports;
 pub mod reader;

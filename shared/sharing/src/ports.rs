@@ -70,6 +70,17 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// CIDR blocks that may read; empty means any.
     pub allowed_ips: Vec<String>,
+    /// The connector's rotation whose link the token came by; 0 for a proof's.
+    pub rotation: u32,
+}
+
+/// What a known token is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It opens this, expired or not.
+    Granted(Grant),
+    /// The recipient's access was revoked, with this token or with the whole share.
+    Revoked,
 }
 
 /// Who holds a token.
@@ -101,17 +112,17 @@ impl Holder {
 /// Answers who may read what. Names compare without case.
 #[async_trait]
 pub trait ShareCatalog: Send + Sync {
-    /// The grant of a token, expired or not.
-    async fn grant(&self, token: &SecretHash) -> Result<Option<Grant>, PortError>;
+    /// What a token is good for; `None` if it is nobody's. A token that was revoked, or whose share is, stays so.
+    async fn grant(&self, token: &SecretHash) -> Result<Option<Standing>, PortError>;
 
-    /// The grant of a token, and one table of a share if it is there, in one request. The caller compares the
-    /// grant's connector with the share before it uses the table.
+    /// What a token is good for, and one table of a share if it is there, in one request. The caller compares the
+    /// grant's connector with the share before it uses the table: only then is the share's own revocation in the answer.
     async fn grant_and_table(
         &self,
         token: &SecretHash,
         share: &str,
         table: &str,
-    ) -> Result<(Option<Grant>, Option<TableName>), PortError>;
+    ) -> Result<(Option<Standing>, Option<TableName>), PortError>;
 
     /// The tables of a connector's share, in the order of their names.
     async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError>;
@@ -139,6 +150,8 @@ pub struct Activation {
     pub allowed_ips: Vec<String>,
     /// Where the link is in its life.
     pub state: ActivationState,
+    /// The connector's rotation that the link belongs to.
+    pub rotation: u32,
 }
 
 /// Where an activation link is in its life (its expiry aside).
@@ -150,6 +163,8 @@ pub enum ActivationState {
     Used,
     /// A newer link took its place.
     Replaced,
+    /// The recipient's access was revoked before the link was used.
+    Revoked,
 }
 
 /// What pressing the button came to.
@@ -158,7 +173,7 @@ pub enum ActivationState {
 pub enum Consumed {
     /// The link was good; the token is valid from now on.
     Now,
-    /// The link was used, replaced or expired in the meantime; the token was not stored.
+    /// The link was used, replaced or revoked in the meantime, or it expired; the token was not stored.
     TooLate,
 }
 
@@ -177,7 +192,8 @@ pub trait ActivationStore: Send + Sync {
     /// The activation of a link.
     async fn activation(&self, link: &SecretHash) -> Result<Option<Activation>, PortError>;
 
-    /// Uses a link, if it is unused and not expired, and makes the token valid, in one write.
+    /// Uses a link, if it is unused and not expired and its share is not revoked, and makes the token valid, in one
+    /// write.
     async fn consume(
         &self,
         link: &SecretHash,

@@ -103,7 +103,8 @@ impl HttpShareReader {
         }
         let secret = self.secrets.secret()?;
         let expires_at = now.plus_seconds(TOKEN_LIFE_SECONDS);
-        let grant = Grant { connector: connector.clone(), holder: Holder::Proof, expires_at, allowed_ips: Vec::new() };
+        let (connector_id, allowed_ips) = (connector.clone(), Vec::new());
+        let grant = Grant { connector: connector_id, holder: Holder::Proof, expires_at, allowed_ips, rotation: 0 };
         self.tokens.put_token(&secret.hash(), &grant).await?;
         let token: Arc<str> = secret.reveal().into();
         let minted = Minted { token: token.clone(), expires_at };

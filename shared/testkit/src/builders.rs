@@ -178,6 +178,7 @@ pub fn connector(id: &str, team: &str) -> Connector {
         state: ConnectorState::Ready,
         disabled_in: None,
         missed_since: None,
+        rotation: None,
         created_at: instant(0),
         revision: 0,
     }

@@ -7,11 +7,15 @@
     reason = "suites and builders are test code that happens to live outside of a test module"
 )]
 
+pub mod backfill_contract;
 pub mod builders;
 pub mod faults;
 pub mod lake;
 pub mod metadata_contract;
+pub mod outgoing;
 pub mod recipient_contract;
+pub mod redrive;
 pub mod sharing;
 pub mod state;
 pub mod state_contract;
+pub mod token_contract;

@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, PortError, PortErrorKind, Provisioned, SharingBackend};
+use delivery::ports::{
+    Clock, Connected, PortError, PortErrorKind, Provisioned, RecipientBackend, ShareReport, SharingBackend, TokenWatch,
+    WatchedToken,
+};
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
     Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, Mail, Mailed, Mailer, Secret, SecretHash,
-    SecretSource, ShareCatalog, TokenStore, UrlSigner,
+    SecretSource, ShareCatalog, Standing, TokenStore, UrlSigner,
 };
 
 use crate::builders::{connector, connector_id, instant};
@@ -29,10 +32,55 @@ pub struct InMemorySharing {
 #[derive(Debug, Default)]
 struct Inner {
     /// By the share's name in lower case.
-    shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
-    tokens: BTreeMap<String, Grant>,
+    shares: BTreeMap<String, Share>,
+    tokens: BTreeMap<String, Token>,
     links: BTreeMap<String, Activation>,
     newest: BTreeMap<ConnectorId, (String, Mailed)>,
+}
+
+#[derive(Debug)]
+struct Share {
+    holder: ConnectorId,
+    tables: BTreeSet<TableName>,
+    revoked: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Token {
+    grant: Grant,
+    made_at: Option<Timestamp>,
+    warned_days: Option<u16>,
+    revoked: bool,
+}
+
+impl Inner {
+    /// The connector's own share.
+    fn share(&mut self, connector: &ConnectorId) -> Option<&mut Share> {
+        let share = self.shares.get_mut(&connector.as_str().to_ascii_lowercase());
+        share.filter(|share| share.holder == *connector)
+    }
+
+    fn standing(&self, token: &SecretHash) -> Option<Standing> {
+        let token = self.tokens.get(token.as_str())?;
+        let share = self.shares.get(&token.grant.connector.as_str().to_ascii_lowercase());
+        let shut = share.is_some_and(|share| share.holder == token.grant.connector && share.revoked);
+        Some(if shut || token.revoked { Standing::Revoked } else { Standing::Granted(token.grant.clone()) })
+    }
+
+    /// The tokens of a connector's recipient.
+    fn recipient_tokens(&mut self, connector: &ConnectorId) -> impl Iterator<Item = (&String, &mut Token)> {
+        self.tokens.iter_mut().filter(move |(_, token)| {
+            token.grant.connector == *connector && token.grant.holder == Holder::Recipient && !token.revoked
+        })
+    }
+
+    fn revoke_secrets(&mut self, connector: &ConnectorId) {
+        let newest = self.newest.get(connector).map(|(link, _)| link.clone());
+        if let Some(activation) = newest.and_then(|link| self.links.get_mut(&link)) {
+            activation.state = ActivationState::Revoked;
+        }
+        self.recipient_tokens(connector).for_each(|(_, token)| token.revoked = true);
+    }
 }
 
 impl InMemorySharing {
@@ -48,14 +96,14 @@ impl InMemorySharing {
     #[must_use]
     pub fn grants(&self) -> Vec<Grant> {
         let inner = self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner.tokens.values().cloned().collect()
+        inner.tokens.values().map(|token| token.grant.clone()).collect()
     }
 }
 
 #[async_trait]
 impl ShareCatalog for InMemorySharing {
-    async fn grant(&self, token: &SecretHash) -> Result<Option<Grant>, PortError> {
-        self.call("grant", |inner| Ok(inner.tokens.get(token.as_str()).cloned()))
+    async fn grant(&self, token: &SecretHash) -> Result<Option<Standing>, PortError> {
+        self.call("grant", |inner| Ok(inner.standing(token)))
     }
 
     async fn grant_and_table(
@@ -63,20 +111,18 @@ impl ShareCatalog for InMemorySharing {
         token: &SecretHash,
         share: &str,
         table: &str,
-    ) -> Result<(Option<Grant>, Option<TableName>), PortError> {
+    ) -> Result<(Option<Standing>, Option<TableName>), PortError> {
         self.call("grant and table", |inner| {
-            let tables = inner.shares.get(&share.to_ascii_lowercase()).map(|(_, tables)| tables);
             let named = |name: &&TableName| name.as_str().eq_ignore_ascii_case(table);
-            let found = tables.and_then(|tables| tables.iter().find(named)).cloned();
-            Ok((inner.tokens.get(token.as_str()).cloned(), found))
+            let share = inner.shares.get(&share.to_ascii_lowercase());
+            let found = share.and_then(|share| share.tables.iter().find(named)).cloned();
+            Ok((inner.standing(token), found))
         })
     }
 
     async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError> {
         self.call("tables", |inner| {
-            let share = inner.shares.get(&connector.as_str().to_ascii_lowercase());
-            let own = share.filter(|(holder, _)| holder == connector);
-            Ok(own.map(|(_, tables)| tables.iter().cloned().collect()).unwrap_or_default())
+            Ok(inner.share(connector).map(|share| share.tables.iter().cloned().collect()).unwrap_or_default())
         })
     }
 }
@@ -85,7 +131,8 @@ impl ShareCatalog for InMemorySharing {
 impl TokenStore for InMemorySharing {
     async fn put_token(&self, token: &SecretHash, grant: &Grant) -> Result<(), PortError> {
         self.call("put token", |inner| {
-            inner.tokens.insert(token.as_str().to_owned(), grant.clone());
+            let kept = Token { grant: grant.clone(), made_at: None, warned_days: None, revoked: false };
+            inner.tokens.insert(token.as_str().to_owned(), kept);
             Ok(())
         })
     }
@@ -136,6 +183,9 @@ impl ActivationStore for InMemorySharing {
         now: Timestamp,
     ) -> Result<Consumed, PortError> {
         self.call("consume activation", |inner| {
+            if inner.share(&grant.connector).is_some_and(|share| share.revoked) {
+                return Ok(Consumed::TooLate);
+            }
             let usable = |activation: &&mut Activation| {
                 activation.state == ActivationState::Unused && now < activation.expires_at
             };
@@ -143,7 +193,8 @@ impl ActivationStore for InMemorySharing {
                 return Ok(Consumed::TooLate);
             };
             activation.state = ActivationState::Used;
-            inner.tokens.insert(token.as_str().to_owned(), grant.clone());
+            let kept = Token { grant: grant.clone(), made_at: Some(now), warned_days: None, revoked: false };
+            inner.tokens.insert(token.as_str().to_owned(), kept);
             Ok(Consumed::Now)
         })
     }
@@ -154,26 +205,24 @@ impl SharingBackend for InMemorySharing {
     async fn provision(&self, connector: &Connector) -> Result<Provisioned, PortError> {
         self.call("provision", |inner| {
             let key = connector.id.as_str().to_ascii_lowercase();
-            let (holder, _) = inner.shares.entry(key).or_insert_with(|| (connector.id.clone(), BTreeSet::new()));
-            Ok(if *holder == connector.id { Provisioned::Ready } else { Provisioned::Taken })
+            let new = || Share { holder: connector.id.clone(), tables: BTreeSet::new(), revoked: false };
+            let share = inner.shares.entry(key).or_insert_with(new);
+            Ok(if share.holder == connector.id { Provisioned::Ready } else { Provisioned::Taken })
         })
     }
 
     async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         self.call("add table", |inner| {
-            let share = inner.shares.get_mut(&connector.as_str().to_ascii_lowercase());
-            let own = share.filter(|(holder, _)| holder == connector);
             let missing = || PortError::new(PortErrorKind::NotFound, "add a table", "the share is not there");
-            own.ok_or_else(missing)?.1.insert(table.clone());
+            inner.share(connector).ok_or_else(missing)?.tables.insert(table.clone());
             Ok(())
         })
     }
 
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         self.call("remove table", |inner| {
-            let share = inner.shares.get_mut(&connector.as_str().to_ascii_lowercase());
-            if let Some((_, tables)) = share.filter(|(holder, _)| holder == connector) {
-                tables.remove(table);
+            if let Some(share) = inner.share(connector) {
+                share.tables.remove(table);
             }
             Ok(())
         })
@@ -181,6 +230,88 @@ impl SharingBackend for InMemorySharing {
 
     async fn refresh_table(&self, _: &ConnectorId, _: &TableName) -> Result<(), PortError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl RecipientBackend for InMemorySharing {
+    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
+        self.call("connect", |inner| {
+            if inner.share(&connector.id).is_some_and(|share| share.revoked) {
+                inner.revoke_secrets(&connector.id);
+            }
+            Ok(match inner.share(&connector.id) {
+                Some(share) => {
+                    share.revoked = false;
+                    Connected::Ready
+                }
+                None => Connected::Foreign,
+            })
+        })
+    }
+
+    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
+        self.call("verify", |inner| {
+            let missing = || PortError::new(PortErrorKind::NotFound, "verify a share", "the share is not there");
+            let share = inner.share(&connector.id).ok_or_else(missing)?;
+            let missing =
+                tables.iter().filter(|table| !share.tables.contains(table)).map(ToString::to_string).collect();
+            Ok(ShareReport { missing, denied: Vec::new(), ungranted: share.revoked })
+        })
+    }
+
+    async fn expire_tokens(
+        &self,
+        connector: &Connector,
+        overlap_seconds: u32,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        self.call("expire tokens", |inner| {
+            let ends = now.plus_seconds(overlap_seconds.into());
+            let newest = connector.rotation.map(|rotation| rotation.number);
+            let of_before = |token: &Token| newest.is_none_or(|newest| token.grant.rotation < newest);
+            for (_, token) in inner.recipient_tokens(&connector.id).filter(|(_, token)| of_before(token)) {
+                token.grant.expires_at = token.grant.expires_at.min(ends);
+            }
+            Ok(())
+        })
+    }
+
+    async fn revoke(&self, connector: &Connector, _: Timestamp) -> Result<(), PortError> {
+        self.call("revoke", |inner| {
+            if let Some(share) = inner.share(&connector.id) {
+                share.revoked = true;
+            }
+            inner.revoke_secrets(&connector.id);
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl TokenWatch for InMemorySharing {
+    async fn tokens(&self, connector: &ConnectorId) -> Result<Vec<WatchedToken>, PortError> {
+        self.call("list tokens", |inner| {
+            let watched = |(id, token): (&String, &mut Token)| WatchedToken {
+                id: id.clone(),
+                made_at: token.made_at,
+                expires_at: token.grant.expires_at,
+                rotation: token.grant.rotation,
+                warned_days: token.warned_days,
+            };
+            Ok(inner.recipient_tokens(connector).map(watched).collect())
+        })
+    }
+
+    async fn warned(&self, connector: &ConnectorId, token: &WatchedToken, days: u16) -> Result<(), PortError> {
+        self.call("note a warning", |inner| {
+            for (id, kept) in inner.recipient_tokens(connector) {
+                if *id == token.id && kept.warned_days.is_none_or(|warned| warned > days) {
+                    kept.warned_days = Some(days);
+                }
+            }
+            Ok(())
+        })
     }
 }
 
@@ -213,6 +344,12 @@ impl Clock for ManualClock {
 pub struct CountedSecrets(AtomicU64);
 
 impl CountedSecrets {
+    /// Secrets that are counted from another number on.
+    #[must_use]
+    pub fn starting_at(n: u64) -> Self {
+        Self(AtomicU64::new(n))
+    }
+
     /// The n-th secret, counted from 1.
     #[must_use]
     pub fn nth(n: u64) -> Secret {
@@ -323,9 +460,11 @@ pub async fn share_catalog_contract(
         holder: Holder::Recipient,
         expires_at: instant(1_000),
         allowed_ips: vec!["198.51.100.0/24".to_owned(), "2001:db8::/32".to_owned()],
+        rotation: 0,
     };
+    let granted = Some(Standing::Granted(grant.clone()));
     tokens.put_token(&token, &grant).await.expect("put token");
-    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant.clone()), "expired or not");
+    assert_eq!(catalog.grant(&token).await.expect("grant"), granted, "expired or not");
 
     for (share, name, expected) in [
         (mine.clone(), "WF_A__V1", Some("WF_A__V1")),
@@ -339,7 +478,7 @@ pub async fn share_catalog_contract(
         (format!("{mine}#{name}", name = "WF_A__V1"), "WF_A__V1", None),
     ] {
         let (found_grant, found) = catalog.grant_and_table(&token, &share, name).await.expect("look up");
-        assert_eq!(found_grant.as_ref(), Some(&grant));
+        assert_eq!(found_grant, granted);
         assert_eq!(found.as_ref().map(TableName::as_str), expected, "{share} {name}");
     }
     let names = |tables: Vec<TableName>| tables.iter().map(TableName::to_string).collect::<Vec<_>>();
@@ -348,7 +487,7 @@ pub async fn share_catalog_contract(
     assert!(catalog.tables(&connector_id(&format!("{prefix}-nobody"))).await.expect("tables").is_empty());
 
     backend.remove_table(&connector_id(&mine), &table("WF_A__V1")).await.expect("remove table");
-    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up"), (Some(grant), None));
+    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up"), (granted, None));
 }
 
 /// The rules of [`ActivationStore`], whose tokens a [`ShareCatalog`] of the same store knows.
@@ -366,13 +505,16 @@ pub async fn activation_store_contract(activations: &dyn ActivationStore, catalo
         token_lifetime_days: 30,
         allowed_ips: vec!["198.51.100.7".to_owned()],
         state: ActivationState::Unused,
+        rotation: 3,
     };
     let grant = Grant {
         connector: holder.clone(),
         holder: Holder::Recipient,
         expires_at: instant(5_000),
         allowed_ips: vec!["198.51.100.7".to_owned()],
+        rotation: 3,
     };
+    let granted = Some(Standing::Granted(grant.clone()));
     let state_of = async |link: &SecretHash| {
         activations.activation(link).await.expect("activation").map(|activation| activation.state)
     };
@@ -403,7 +545,7 @@ pub async fn activation_store_contract(activations: &dyn ActivationStore, catalo
 
     let consumed = activations.consume(&second, &token, &grant, instant(1_999)).await.expect("consume");
     assert_eq!(consumed, Consumed::Now);
-    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant.clone()));
+    assert_eq!(catalog.grant(&token).await.expect("grant"), granted);
     assert_eq!(state_of(&second).await, Some(ActivationState::Used));
     let again = activations.consume(&second, &hash("token-2"), &grant, instant(1_999)).await.expect("consume");
     assert_eq!(again, Consumed::TooLate, "once");
@@ -411,7 +553,7 @@ pub async fn activation_store_contract(activations: &dyn ActivationStore, catalo
 
     activations.put(&third, &activation(3_000)).await.expect("put");
     assert_eq!(state_of(&second).await, Some(ActivationState::Used), "a used link is not replaced");
-    assert_eq!(catalog.grant(&token).await.expect("grant"), Some(grant), "an earlier token goes on");
+    assert_eq!(catalog.grant(&token).await.expect("grant"), granted, "an earlier token goes on");
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! The state table in memory: runs, deliveries, tables, connectors and shares. It passes the suites of
 //! [`crate::state_contract`], as the real one does.
 
+mod backfill;
 mod metadata;
+mod redrive;
 mod rollouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use delivery::backfill::BackfillId;
 use delivery::batch::Batch;
 use delivery::connector::Connector;
 use delivery::failure::StepError;
@@ -15,9 +18,9 @@ use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId}
 use delivery::lifecycle::{AuditEntry, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView, PortError,
-    PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RefusedMessages, RunStore, ShareReport,
-    SharingBackend, TableStore,
+    BackfillNote, CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView,
+    PortError, PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
+    RunOrigin, RunStore, ShareReport, SharingBackend, TableStore,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -46,6 +49,8 @@ pub struct DeliveryRecord {
     pub ended: Option<Ended>,
     /// When each state was entered last.
     pub entered_at: BTreeMap<DeliveryState, Timestamp>,
+    /// Since when it is owed.
+    pub owed_since: Option<Timestamp>,
 }
 
 type WorkflowOf = (ConnectorId, WorkflowId);
@@ -54,6 +59,8 @@ type Schema = (ConnectorId, WorkflowId, Fingerprint);
 #[derive(Debug, Default)]
 struct Inner {
     runs: BTreeMap<RunKey, (Run, Vec<ConnectorId>)>,
+    history: BTreeMap<(TeamId, String), RecordedRun>,
+    notes: BTreeMap<(ConnectorId, BackfillId), BackfillNote>,
     deliveries: BTreeMap<DeliveryKey, DeliveryRecord>,
     connectors: BTreeMap<ConnectorId, Connector>,
     audits: BTreeMap<ConnectorId, Vec<AuditEntry>>,
@@ -158,6 +165,7 @@ impl Inner {
             attempts: 0,
             ended: None,
             entered_at: BTreeMap::new(),
+            owed_since: None,
         })
     }
 
@@ -180,6 +188,7 @@ impl DeliveryRecord {
         self.delivery.state = self.delivery.state.after(DeliveryEvent::Entered(step));
         self.attempts += u32::from(step == Step::Staging);
         self.ended = None;
+        self.owed_since.get_or_insert(now);
         self.entered_at.insert(self.delivery.state, now);
     }
 }
@@ -204,10 +213,12 @@ impl RunStore for InMemoryState {
             if let Some((_, connectors)) = inner.runs.get(&run.key) {
                 return Ok(Recorded::Before { connectors: connectors.clone() });
             }
-            inner.runs.insert(run.key.clone(), (run.clone(), connectors.to_vec()));
+            inner.record_run(run, connectors, RunOrigin::Announced, None, now);
             for connector in connectors {
                 let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
-                inner.record(&key).entered_at.entry(DeliveryState::Accepted).or_insert(now);
+                let record = inner.record(&key);
+                record.entered_at.entry(DeliveryState::Accepted).or_insert(now);
+                record.owed_since.get_or_insert(now);
             }
             Ok(Recorded::New)
         })
@@ -241,6 +252,7 @@ impl DeliveryStore for InMemoryState {
                 }
                 record.delivery.state = after;
                 record.ended = Some(ended.clone());
+                record.owed_since.get_or_insert(now);
                 record.entered_at.insert(after, now);
                 if let Ended::Shared(delivered) = ended {
                     inner.wait(&delivery.connector, MetadataTable::WorkflowRuns, delivered.row(&delivery.run, now));
@@ -405,6 +417,10 @@ impl ConnectorStore for InMemoryState {
             inner.audits.entry(after.id.clone()).or_default().push(entry.clone());
             Ok(Changed::Now)
         })
+    }
+
+    async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError> {
+        self.call("list the connectors", |inner| Ok(inner.connectors.keys().cloned().collect()))
     }
 
     async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {

@@ -296,7 +296,7 @@ pub async fn batch_contract(tables: &dyn TableStore, deliveries: &dyn DeliverySt
         assert_eq!(seen.key, all[n]);
         assert_eq!(seen.state == DeliveryState::Shared, shared, "shared is final among a hundred");
         assert_eq!(seen.state == DeliveryState::InProgress(Step::Loading), !shared, "the others go on: {n}");
-        assert_eq!(seen.aimed_table_version, (!shared).then(|| expected(n) as u64), "{n}");
+        assert_eq!(seen.aimed_table_version, (!shared).then(|| expected(n)), "{n}");
     }
 
     let loaded: Vec<_> = all.iter().map(|key| (key.clone(), if *key == all[7] { 5 } else { 11 })).collect();
@@ -411,7 +411,13 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
     assert_eq!(ready().await, [], "a connector that is not ready takes no data");
 
-    let first = Connector { state: ConnectorState::Ready, activity_log: false, max_rejected_fraction: 0.25, ..first };
+    let first = Connector {
+        state: ConnectorState::Ready,
+        activity_log: false,
+        max_rejected_fraction: 0.25,
+        revision: 1,
+        ..first
+    };
     connectors.put_connector(&first).await.expect("write");
     connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
@@ -444,6 +450,9 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
     assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
+    let all = connectors.connectors().await.expect("list");
+    let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
+    assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");
 }
 
 /// The rules of [`SharingBackend`].

@@ -1,6 +1,7 @@
 //! The in-memory state passes the suites that the real one passes.
 
 use delivery::ports::{DeliveryStore, PortErrorKind};
+use testkit::backfill_contract::backfill_store_contract;
 use testkit::faults::Strikes;
 use testkit::metadata_contract::*;
 use testkit::state::InMemoryState;
@@ -11,6 +12,12 @@ async fn the_fake_run_store_keeps_the_contract() {
     let state = InMemoryState::default();
     run_store_contract(&state, &state, "p").await;
     run_store_race_contract(&state, "p").await;
+}
+
+#[tokio::test]
+async fn the_fake_backfill_store_keeps_the_contract() {
+    let state = InMemoryState::default();
+    backfill_store_contract(&state, &state, &state, "p").await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ const NEWEST: &str = "read the connector's newest activation";
 const PUT: &str = "store an activation";
 const MAILED: &str = "note that an activation was mailed";
 const READ: &str = "read an activation";
-const FORGET: &str = "take an activation away";
+const REVOKE: &str = "revoke an activation";
 const CONSUME: &str = "use an activation";
 
 #[async_trait]
@@ -80,7 +80,8 @@ impl ActivationStore for DynamoStore {
             .valued("now", number(now.micros()));
         // A share that was revoked hands nothing out.
         let open = Write::check(Key::share(grant.connector.as_str())).when("attribute_not_exists(#revoked_at)");
-        let writes = vec![used, open, shares::token_item(token, grant), shares::recipient_token_item(token, grant)];
+        let writes =
+            vec![used, open, shares::token_item(token, grant), shares::recipient_token_item(token, grant, now)];
         match self.transact(CONSUME, writes).await? {
             Transacted::Done => Ok(Consumed::Now),
             Transacted::Refused(_) => Ok(Consumed::TooLate),
@@ -96,11 +97,14 @@ pub(super) struct Newest {
 }
 
 impl DynamoStore {
-    /// Takes the connector's newest link away, used or not: whoever opens it finds nothing.
-    pub(super) async fn forget_activation(&self, connector: &ConnectorId) -> Result<(), PortError> {
-        let Some(newest) = self.newest_link(connector, FORGET).await? else { return Ok(()) };
-        let keys = [newest.activation, Key::newest_activation(connector)];
-        self.transact(FORGET, keys.map(Write::delete).to_vec()).await?;
+    /// Marks the connector's newest link as revoked, used or not.
+    pub(super) async fn revoke_activation(&self, connector: &ConnectorId, now: Timestamp) -> Result<(), PortError> {
+        let Some(newest) = self.newest_link(connector, REVOKE).await? else { return Ok(()) };
+        let write = Write::update(newest.activation)
+            .set("state", text(state_text(ActivationState::Revoked)))
+            .set(shares::REVOKED_AT, instant(now))
+            .when("attribute_exists(#pk)");
+        self.update(REVOKE, write).await?;
         Ok(())
     }
 
@@ -138,6 +142,7 @@ pub(super) fn activation_item(link: &SecretHash, activation: &Activation) -> Wri
         ("token_lifetime_days", number(activation.token_lifetime_days)),
         ("allowed_ips", list(activation.allowed_ips.iter().map(String::as_str))),
         ("state", text(state_text(activation.state))),
+        ("rotation", number(activation.rotation)),
     ];
     Write::put(Key::activation(link), attributes).when_new()
 }
@@ -151,6 +156,8 @@ pub(super) fn read_activation(item: &Item, operation: &'static str) -> Result<Ac
         token_lifetime_days: attributes.number("token_lifetime_days")?,
         allowed_ips: attributes.list("allowed_ips", |block| Some(block.to_owned()))?,
         state: attributes.read("state", state_of)?,
+        // Links of before there were rotations have none.
+        rotation: attributes.optional_number("rotation")?.unwrap_or(0),
     })
 }
 
@@ -159,11 +166,12 @@ fn state_text(state: ActivationState) -> &'static str {
         ActivationState::Unused => "unused",
         ActivationState::Used => "used",
         ActivationState::Replaced => "replaced",
+        ActivationState::Revoked => "revoked",
     }
 }
 
 fn state_of(text: &str) -> Option<ActivationState> {
-    [ActivationState::Unused, ActivationState::Used, ActivationState::Replaced]
+    [ActivationState::Unused, ActivationState::Used, ActivationState::Replaced, ActivationState::Revoked]
         .into_iter()
         .find(|state| state_text(*state) == text)
 }

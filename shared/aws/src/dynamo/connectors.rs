@@ -12,6 +12,7 @@ use super::item::{Attributes, Item, Key, instant, number, text};
 use super::{DynamoStore, Transacted, damaged};
 
 const READ: &str = "read a connector";
+const LIST: &str = "list the connectors";
 const WRITE: &str = "write a connector";
 const AUDIT: &str = "read a connector's audit";
 
@@ -37,6 +38,11 @@ impl ConnectorStore for DynamoStore {
             Transacted::Done => Changed::Now,
             Transacted::Refused(_) => Changed::Outdated,
         })
+    }
+
+    async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError> {
+        let items = self.list(LIST, Key::listed("")).await?;
+        items.iter().map(|item| Attributes::of(item, LIST).connector_id()).collect()
     }
 
     async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {
@@ -73,7 +79,7 @@ pub(super) fn read(item: &Item, operation: &'static str) -> Result<Connector, Po
     connector_record::read(record).map_err(|error| damaged(operation, error))
 }
 
-/// A connector and its entry among the team's, if the connector is still what was read.
+/// A connector and its entries among the team's and among all, if the connector is still what was read.
 pub(super) fn connector_items(before: Option<&Connector>, connector: &Connector) -> Result<Vec<Write>, PortError> {
     let unwritable = |error| damaged(WRITE, error);
     let record = connector_record::write(connector).map_err(unwritable)?;
@@ -95,5 +101,6 @@ pub(super) fn connector_items(before: Option<&Connector>, connector: &Connector)
         None => item.when_new(),
         Some(before) => item.when("#revision = :before").valued("before", number(before.revision)),
     };
-    Ok(vec![item, entry])
+    let listed = Write::put(Key::listed(id), [("connector_id", text(id)), ("team_id", text(team))]);
+    Ok(vec![item, entry, listed])
 }

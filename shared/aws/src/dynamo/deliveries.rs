@@ -8,10 +8,10 @@ use delivery::ports::{DeliveryStore, PortError};
 use delivery::state::{Delivery, DeliveryState, Ended, Step};
 use delivery::timestamp::Timestamp;
 
-use super::DynamoStore;
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
 use super::outbox::waiting_item;
+use super::{DynamoStore, undelivered};
 
 /// The most deliveries of one transaction that puts a row with each.
 const PAIRS_MAX: usize = 50;
@@ -70,11 +70,12 @@ pub(super) fn read(key: &DeliveryKey, item: &Item, operation: &'static str) -> R
 /// The first record of a delivery; one that is there stays as it is.
 pub(super) fn accepted(delivery: &DeliveryKey, now: Timestamp) -> Write {
     let state = DeliveryState::Accepted.as_str();
-    Write::update(Key::delivery(delivery))
+    let write = Write::update(Key::delivery(delivery))
         .set_ids(delivery)
         .set_once("state", text(state))
         .set_once("accepted_at", instant(now))
-        .set_once("updated_at", instant(now))
+        .set_once("updated_at", instant(now));
+    undelivered::owed(write, delivery, now)
 }
 
 /// A step that begins. What an earlier attempt failed with is no longer true.
@@ -102,11 +103,12 @@ pub(super) fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> 
 }
 
 fn moved(delivery: &DeliveryKey, state: DeliveryState, now: Timestamp) -> Write {
-    Write::update(Key::delivery(delivery))
+    let write = Write::update(Key::delivery(delivery))
         .set_ids(delivery)
         .set("state", text(state.as_str()))
         .set(&format!("{}_at", state.as_str()), instant(now))
         .set("updated_at", instant(now))
         .when("attribute_not_exists(#state) OR #state <> :final")
-        .valued("final", text(DeliveryState::Shared.as_str()))
+        .valued("final", text(DeliveryState::Shared.as_str()));
+    if state == DeliveryState::Shared { undelivered::settled(write) } else { undelivered::owed(write, delivery, now) }
 }

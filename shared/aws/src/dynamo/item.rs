@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
-use delivery::ids::{ConnectorId, DeliveryKey, RunKey, WorkflowId};
+use delivery::backfill::BackfillId;
+use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::metadata::MetadataTable;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::schema::Fingerprint;
@@ -34,6 +35,21 @@ impl Key {
         Self::new(format!("RUNS#{}#{}", run.team, run.workflow), format!("RUN#{}", run.run))
     }
 
+    /// A recorded run in the history of its team, in the order in which its workflow's runs finished.
+    pub(super) fn history(run: &RunKey, finished_at: Timestamp) -> Self {
+        let micros = finished_at.micros().max(0);
+        Self::new(format!("HISTORY#{}", run.team), format!("{}#{micros:016}#{}", run.workflow, run.run))
+    }
+
+    /// Where the list of a team's recorded runs begins.
+    pub(super) fn history_of(team: &TeamId) -> Self {
+        Self::new(format!("HISTORY#{team}"), "")
+    }
+
+    pub(super) fn backfill(connector: &ConnectorId, backfill: &BackfillId) -> Self {
+        Self::of_connector(connector, format!("BACKFILL#{}", backfill.as_str()))
+    }
+
     pub(super) fn connector(connector: &ConnectorId) -> Self {
         Self::of_connector(connector, "CONNECTOR")
     }
@@ -48,8 +64,11 @@ impl Key {
     }
 
     pub(super) fn delivery(delivery: &DeliveryKey) -> Self {
-        let sk = format!("DELIVERY#{}#{}", delivery.run.workflow, delivery.run.run);
-        Self::of_connector(&delivery.connector, sk)
+        Self::delivery_of(&delivery.connector, &delivery.run.workflow, &delivery.run.run)
+    }
+
+    pub(super) fn delivery_of(connector: &ConnectorId, workflow: &WorkflowId, run: &RunId) -> Self {
+        Self::of_connector(connector, format!("DELIVERY#{workflow}#{run}"))
     }
 
     pub(super) fn table(connector: &ConnectorId, workflow: &WorkflowId, fingerprint: &Fingerprint) -> Self {
@@ -121,10 +140,15 @@ impl Key {
         Self::new(format!("TOKEN#{token}"), "TOKEN")
     }
 
-    /// A recipient's token of a connector; an empty hash is where the list of them begins. A partition of its own,
-    /// because the sharing server writes there, and nowhere near the connector's other items.
+    /// A recipient's token among its connector's; an empty hash is where their list begins. They are apart from the
+    /// connector's own items, because the public function may write them.
     pub(super) fn recipient_token(connector: &ConnectorId, token: &str) -> Self {
         Self::new(format!("TOKENS#{connector}"), format!("TOKEN#{token}"))
+    }
+
+    /// A connector in the list of all; an empty id is where the list begins.
+    pub(super) fn listed(connector: &str) -> Self {
+        Self::new("CONNECTORS".to_owned(), format!("CONNECTOR#{connector}"))
     }
 
     pub(super) fn activation(link: &SecretHash) -> Self {

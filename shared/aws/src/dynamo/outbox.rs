@@ -20,10 +20,10 @@ use super::{CONFLICT_ATTEMPTS_MAX, DynamoStore, Met, Transacted, Written, busy, 
 pub const SEEN_DAYS: i64 = 400;
 
 /// The most rows of one transaction: each is two of its 100 writes.
-const PUT_ROWS_MAX: usize = 50;
+pub(super) const PUT_ROWS_MAX: usize = 50;
 
 /// The most bytes of rows of one transaction, which has at most 4 MB.
-const PUT_BYTES_MAX: usize = 3_000_000;
+pub(super) const PUT_BYTES_MAX: usize = 3_000_000;
 
 /// The longest key of a row, in bytes: an item's sort key has at most 1,024.
 const KEY_BYTES_MAX: usize = 980;

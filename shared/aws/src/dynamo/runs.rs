@@ -3,17 +3,18 @@
 use async_trait::async_trait;
 use delivery::connector::ConnectorState;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
-use delivery::ports::{PortError, ReadyConnector, Recorded, RunStore};
+use delivery::ports::{PortError, ReadyConnector, Recorded, RunOrigin, RunStore};
 use delivery::run::Run;
+use delivery::schema::PublicSchema;
 use delivery::timestamp::Timestamp;
 use events::{connector_record, run_record};
 
 use super::connectors::ACTIVITY_WANTED;
 use super::expression::Write;
-use super::item::{Attributes, Item, Key, instant, list, text};
-use super::{DynamoStore, Met, Transacted, damaged, deliveries};
+use super::item::{Attributes, Item, Key, instant, list, number, text};
+use super::{DynamoStore, Met, Transacted, backfill, damaged, deliveries};
 
-/// The most connectors of one run: a transaction has at most 100 writes, and one is the run's.
+/// The most connectors of one run: a transaction has at most 100 writes, and two are the run's.
 const CONNECTORS_MAX: usize = 90;
 
 const LIST: &str = "list the team's connectors";
@@ -33,7 +34,7 @@ impl RunStore for DynamoStore {
                 format!("the team has {} connectors in scope; {CONNECTORS_MAX} is the limit", connectors.len());
             return Err(damaged(RECORD, source));
         }
-        let mut writes = vec![run_item(run, connectors, now)?];
+        let mut writes = vec![run_item(run, connectors, now)?, history_item(run, RunOrigin::Announced, None, now)];
         writes.extend(connectors.iter().map(|connector| {
             deliveries::accepted(&DeliveryKey { connector: connector.clone(), run: run.key.clone() }, now)
         }));
@@ -64,6 +65,25 @@ pub(super) fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) ->
         ("connectors", list(connectors.iter().map(ConnectorId::as_str))),
     ];
     Ok(Write::put(Key::run(&run.key), attributes).when_new())
+}
+
+/// A run's entry in the history of its team: what a backfill plans by, without its record.
+pub(super) fn history_item(run: &Run, origin: RunOrigin, bytes: Option<u64>, now: Timestamp) -> Write {
+    let write = Write::update(Key::history(&run.key, run.finished_at))
+        .set("workflow_id", text(run.key.workflow.as_str()))
+        .set("run_id", text(run.key.run.as_str()))
+        .set("finished_at", instant(run.finished_at))
+        .set("accepted_at", instant(now))
+        .set("origin", text(backfill::origin_text(origin)));
+    let write = match PublicSchema::of(&run.fields) {
+        Ok(schema) => write.set("fingerprint", text(schema.fingerprint().as_str())),
+        // Nothing of it may be shared, which the staging or the plan says.
+        Err(_) => write,
+    };
+    match bytes {
+        Some(bytes) => write.set("bytes", number(bytes)),
+        None => write,
+    }
 }
 
 pub(super) fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortError> {

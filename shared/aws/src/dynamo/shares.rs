@@ -1,21 +1,20 @@
-//! Shares and the tokens that open them.
+//! Shares and the tokens that open them, as the sharing server asks for them.
 
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::{ConnectorId, ID_BYTES_MAX};
-use delivery::ports::{
-    Connected, PortError, PortErrorKind, Provisioned, RecipientBackend, ShareReport, SharingBackend,
-};
+use delivery::ports::{PortError, PortErrorKind, Provisioned, SharingBackend};
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
-use sharing::ports::{Grant, Holder, SecretHash, ShareCatalog, TokenStore};
+use sharing::ports::{Grant, Holder, SecretHash, ShareCatalog, Standing, TokenStore};
 
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, list, number, text};
 use super::{DynamoStore, Transacted, Written};
 
-/// How long a recipient's token is kept after it expired, in seconds: its holder can still be told what is wrong.
-const RECIPIENT_TOKEN_KEPT_SECONDS: i64 = 7 * 86_400;
+/// How long a recipient's token is kept after it expired or was revoked, in seconds: its holder can still be told what
+/// is wrong.
+pub(super) const RECIPIENT_TOKEN_KEPT_SECONDS: i64 = 7 * 86_400;
 
 /// How long a proof's token is kept after it expired, in seconds.
 const PROOF_TOKEN_KEPT_SECONDS: i64 = 3_600;
@@ -23,15 +22,14 @@ const PROOF_TOKEN_KEPT_SECONDS: i64 = 3_600;
 /// The longest table name that is looked up, in bytes: `WF_`, a label with its hash, and the longest ending.
 const TABLE_NAME_BYTES_MAX: usize = ID_BYTES_MAX + 64;
 
+/// The mark of a share, a token or a link whose access was taken away: since when.
+pub(super) const REVOKED_AT: &str = "revoked_at";
+
 const PROVISION: &str = "make a share";
 const ADD: &str = "put a table into a share";
 const REMOVE: &str = "take a table out of a share";
 const GRANT: &str = "read what a token opens";
 const LIST: &str = "list the tables of a share";
-const CONNECT: &str = "open a share to its recipient";
-const VERIFY: &str = "verify a connector's share";
-const EXPIRE: &str = "have a recipient's tokens expire";
-const REVOKE: &str = "revoke a recipient's access";
 const TOKEN: &str = "store a token's hash";
 
 #[async_trait]
@@ -70,87 +68,6 @@ impl SharingBackend for DynamoStore {
     }
 }
 
-#[async_trait]
-impl RecipientBackend for DynamoStore {
-    /// Opens a share that was revoked. The recipient itself is whoever gets a token.
-    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
-        let open = Write::update(Key::share(connector.share_name()))
-            .remove("revoked_at")
-            .when("#connector_id = :connector_id")
-            .valued("connector_id", text(connector.id.as_str()));
-        Ok(match self.update(CONNECT, open).await? {
-            Written::Done(_) => Connected::Ready,
-            Written::Refused(_) => Connected::Foreign,
-        })
-    }
-
-    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
-        let share = self.get(VERIFY, Key::share(connector.share_name())).await?;
-        let share =
-            share.ok_or_else(|| PortError::new(PortErrorKind::NotFound, VERIFY, "the connector has no share"))?;
-        let shared = self.tables(&connector.id).await?;
-        let missing = tables.iter().filter(|table| !shared.contains(table)).map(ToString::to_string).collect();
-        Ok(ShareReport { missing, denied: Vec::new(), ungranted: share.contains_key("revoked_at") })
-    }
-
-    async fn expire_tokens(
-        &self,
-        connector: &Connector,
-        overlap_seconds: u32,
-        now: Timestamp,
-    ) -> Result<(), PortError> {
-        let ends = now.plus_seconds(i64::from(overlap_seconds));
-        for (token, expires_at) in self.recipient_tokens(&connector.id, EXPIRE).await? {
-            if expires_at <= ends {
-                continue;
-            }
-            let kept = number(ends.seconds().saturating_add(RECIPIENT_TOKEN_KEPT_SECONDS));
-            let writes = [Key::token_of(&token), Key::recipient_token(&connector.id, &token)].map(|key| {
-                Write::update(key)
-                    .set("expires_at", instant(ends))
-                    .set("expires_at_seconds", kept.clone())
-                    .when("attribute_exists(#pk)")
-            });
-            // One that is gone meanwhile has ended.
-            self.transact(EXPIRE, writes.to_vec()).await?;
-        }
-        Ok(())
-    }
-
-    /// The share's own mark refuses every token at once; then tokens and the unused link go, so that a connector that
-    /// is set up anew has none of them.
-    async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
-        let shut = Write::update(Key::share(connector.share_name()))
-            .set_once("revoked_at", instant(now))
-            .when("#connector_id = :connector_id")
-            .valued("connector_id", text(connector.id.as_str()));
-        self.update(REVOKE, shut).await?;
-        self.forget_activation(&connector.id).await?;
-        for (token, _) in self.recipient_tokens(&connector.id, REVOKE).await? {
-            let keys = [Key::token_of(&token), Key::recipient_token(&connector.id, &token)];
-            self.transact(REVOKE, keys.map(Write::delete).to_vec()).await?;
-        }
-        Ok(())
-    }
-}
-
-impl DynamoStore {
-    /// The tokens of a connector's recipient, by their hashes, and when each ends.
-    async fn recipient_tokens(
-        &self,
-        connector: &ConnectorId,
-        operation: &'static str,
-    ) -> Result<Vec<(String, Timestamp)>, PortError> {
-        let items = self.list(operation, Key::recipient_token(connector, "")).await?;
-        let token = |item: &Item| {
-            let attributes = Attributes::of(item, operation);
-            let hash = attributes.read("sk", |sk| sk.strip_prefix("TOKEN#"))?;
-            Ok((hash.to_owned(), attributes.instant("expires_at")?))
-        };
-        items.iter().map(token).collect()
-    }
-}
-
 /// Holds if the share of the connector's name is the connector's.
 fn own_share(connector: &ConnectorId) -> Write {
     let id = connector.as_str();
@@ -159,9 +76,11 @@ fn own_share(connector: &ConnectorId) -> Write {
 
 #[async_trait]
 impl ShareCatalog for DynamoStore {
-    async fn grant(&self, token: &SecretHash) -> Result<Option<Grant>, PortError> {
-        let item = self.get(GRANT, Key::token(token)).await?;
-        item.map(|item| read_grant(&item)).transpose()
+    async fn grant(&self, token: &SecretHash) -> Result<Option<Standing>, PortError> {
+        let Some(item) = self.get(GRANT, Key::token(token)).await? else { return Ok(None) };
+        let connector = Attributes::of(&item, GRANT).connector_id()?;
+        let share = self.get(GRANT, Key::share(connector.as_str())).await?;
+        Ok(Some(standing(&item, share.as_ref())?))
     }
 
     async fn grant_and_table(
@@ -169,14 +88,15 @@ impl ShareCatalog for DynamoStore {
         token: &SecretHash,
         share: &str,
         table: &str,
-    ) -> Result<(Option<Grant>, Option<TableName>), PortError> {
+    ) -> Result<(Option<Standing>, Option<TableName>), PortError> {
         // What is longer than any name is in no share, and would be refused as a key.
         if share.len() > ID_BYTES_MAX || table.len() > TABLE_NAME_BYTES_MAX {
             return Ok((self.grant(token).await?, None));
         }
-        let [token, table] = self.get_all(GRANT, [Key::token(token), Key::shared_table(share, table)]).await?;
+        let keys = [Key::token(token), Key::share(share), Key::shared_table(share, table)];
+        let [token, share, table] = self.get_all(GRANT, keys).await?;
         let name = table.map(|item| Attributes::of(&item, GRANT).table_name("table_name")).transpose()?;
-        Ok((token.map(|item| read_grant(&item)).transpose()?, name))
+        Ok((token.map(|token| standing(&token, share.as_ref())).transpose()?, name))
     }
 
     async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError> {
@@ -204,15 +124,28 @@ pub(super) fn token_item(token: &SecretHash, grant: &Grant) -> Write {
         .set("holder", text(grant.holder.as_str()))
         .set("expires_at", instant(grant.expires_at))
         .set("allowed_ips", list(grant.allowed_ips.iter().map(String::as_str)))
+        .set("rotation", number(grant.rotation))
         .set("expires_at_seconds", number(grant.expires_at.seconds().saturating_add(kept)))
 }
 
 /// A recipient's token among its connector's.
-pub(super) fn recipient_token_item(token: &SecretHash, grant: &Grant) -> Write {
+pub(super) fn recipient_token_item(token: &SecretHash, grant: &Grant, now: Timestamp) -> Write {
     let kept = grant.expires_at.seconds().saturating_add(RECIPIENT_TOKEN_KEPT_SECONDS);
     Write::update(Key::recipient_token(&grant.connector, token.as_str()))
+        .set("connector_id", text(grant.connector.as_str()))
+        .set("made_at", instant(now))
+        .set("rotation", number(grant.rotation))
         .set("expires_at", instant(grant.expires_at))
         .set("expires_at_seconds", number(kept))
+}
+
+/// What a token is good for, by its item and that of its share, if that is its own.
+fn standing(token: &Item, share: Option<&Item>) -> Result<Standing, PortError> {
+    let grant = read_grant(token)?;
+    let of_share =
+        |share: &&Item| Attributes::of(share, GRANT).text("connector_id").ok() == Some(grant.connector.as_str());
+    let shut = share.filter(of_share).is_some_and(|share| share.contains_key(REVOKED_AT));
+    Ok(if shut || token.contains_key(REVOKED_AT) { Standing::Revoked } else { Standing::Granted(grant) })
 }
 
 pub(super) fn read_grant(item: &Item) -> Result<Grant, PortError> {
@@ -222,5 +155,7 @@ pub(super) fn read_grant(item: &Item) -> Result<Grant, PortError> {
         holder: attributes.read("holder", Holder::parse)?,
         expires_at: attributes.instant("expires_at")?,
         allowed_ips: attributes.list("allowed_ips", |block| Some(block.to_owned()))?,
+        // Items of before there were rotations have none.
+        rotation: attributes.optional_number("rotation")?.unwrap_or(0),
     })
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use delivery::backfill::{BackfillId, Counts, Phase};
 use delivery::connector::Scope;
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
-use delivery::ports::{CatalogueChange, PortErrorKind};
-use delivery::schema::Fingerprint;
+use delivery::outgoing::{Change, DeliveryAfter, FailedFacts, SharedFacts};
+use delivery::ports::{BackfillNote, CatalogueChange, PortErrorKind, RunOrigin, WatchedToken};
+use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use serde_json::{Value, json};
@@ -55,6 +57,27 @@ fn a_run_is_written_and_read_as_its_fixture() {
     let item = golden("run", &write);
     assert_eq!(runs::recorded_connectors(&item).unwrap(), [delivery().connector]);
     assert_eq!(events::run_record::read(item["record"].as_s().unwrap()).unwrap(), run);
+}
+
+#[test]
+fn a_run_in_the_history_of_its_team_is_written_and_read_as_its_fixture() {
+    let run = builders::run(delivery().run);
+    let item = golden("run announced", &runs::history_item(&run, RunOrigin::Announced, None, builders::instant(500)));
+    let read = backfill::read_history(&item).unwrap();
+    assert_eq!((&read.workflow, &read.run, read.finished_at), (&run.key.workflow, &run.key.run, run.finished_at));
+    assert_eq!((read.accepted_at, read.origin, read.bytes), (builders::instant(500), RunOrigin::Announced, None));
+    assert_eq!(read.fingerprint, Some(PublicSchema::of(&run.fields).unwrap().fingerprint()));
+    let found = golden("run found", &runs::history_item(&run, RunOrigin::Found, Some(77), builders::instant(500)));
+    let read = backfill::read_history(&found).unwrap();
+    assert_eq!((read.origin, read.bytes), (RunOrigin::Found, Some(77)));
+}
+
+#[test]
+fn how_far_a_backfill_is_is_written_as_its_fixture() {
+    let counts = Counts { found: 1, planned: 3, delivered: 2, failed: 1, ..Counts::default() };
+    let note = BackfillNote { phase: Phase::Deliver, pages: 4, counts, started_at: builders::instant(1) };
+    let id = BackfillId::of_execution("arn:aws:states:eu-west-1:1:execution:stack-backfill:acme-1");
+    golden("backfill", &backfill::noted(&delivery().connector, &id, &note, builders::instant(9)));
 }
 
 #[test]
@@ -188,6 +211,7 @@ fn a_connector_is_written_and_read_as_its_fixture() {
     let item = golden("connector", &writes[0]);
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
+    golden("listed connector", &writes[2]);
     let ready = runs::ready_connector(&entry).unwrap().unwrap();
     assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
     let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
@@ -204,10 +228,23 @@ fn a_token_is_written_and_read_as_its_fixture() {
         holder: Holder::Recipient,
         expires_at: builders::instant(86_400),
         allowed_ips: vec!["203.0.113.0/24".to_owned()],
+        rotation: 2,
     };
     let hash = SecretHash::of("a secret");
     let item = golden("token", &shares::token_item(&hash, &grant));
     assert_eq!(shares::read_grant(&item).unwrap(), grant);
+    let item = golden("recipient token", &shares::recipient_token_item(&hash, &grant, builders::instant(60)));
+    let mut watched = WatchedToken {
+        id: hash.as_str().to_owned(),
+        made_at: Some(builders::instant(60)),
+        expires_at: grant.expires_at,
+        rotation: 2,
+        warned_days: None,
+    };
+    assert_eq!(recipients::read_recipient_token(&item, "read").unwrap(), watched);
+    let of_before = item.into_iter().filter(|(name, _)| name != "made_at" && name != "rotation").collect();
+    (watched.made_at, watched.rotation) = (None, 0);
+    assert_eq!(recipients::read_recipient_token(&of_before, "read").unwrap(), watched);
     let proof = Grant { holder: Holder::Proof, ..grant };
     let item = shares::token_item(&hash, &proof).item();
     assert_eq!(shares::read_grant(&item).unwrap(), proof);
@@ -225,6 +262,7 @@ fn an_activation_is_written_and_read_as_its_fixture() {
         token_lifetime_days,
         allowed_ips: Vec::new(),
         state: ActivationState::Unused,
+        rotation: 2,
     };
     let link = SecretHash::of("a code");
     let item = golden("activation", &activations::activation_item(&link, &activation));
@@ -266,4 +304,117 @@ fn a_damaged_item_is_named_by_its_attribute_and_not_quoted() {
         let source = error.source.to_string();
         assert!(source.contains(name) && !source.contains("secret"), "{source}");
     }
+}
+
+/// A record of the stream, with these images.
+fn record(old: Option<&Item>, new: Option<&Item>) -> Value {
+    let mut images = json!({"ApproximateCreationDateTime": 1_788_220_809.75, "SequenceNumber": "1"});
+    for (name, image) in [("OldImage", old), ("NewImage", new)] {
+        if let Some(image) = image {
+            images[name] = as_json(image);
+        }
+    }
+    json!({"eventID": "e", "eventName": "MODIFY", "dynamodb": images})
+}
+
+fn with(item: &Item, more: &[(&str, AttributeValue)]) -> Item {
+    let mut item = item.clone();
+    item.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    item
+}
+
+#[test]
+fn changes_of_deliveries_are_read_from_their_images() {
+    let (key, at) = (delivery(), builders::instant);
+    let read = |old: Option<&Item>, new: &Item| read_change(&record(old, Some(new))).unwrap().unwrap();
+    let accepted = deliveries::accepted(&key, at(1)).item();
+    let loaded = tables::noted(&key, &version_table(), 42, at(4)).item();
+    let ended = Ended::Shared(Box::new(builders::delivered_run(&version_table(), 41, at(450))));
+    let shared =
+        with(&loaded, &deliveries::outcome(&key, &ended, at(5)).item().into_iter().map(leak).collect::<Vec<_>>());
+    let Change::Delivery { key: of, before, after } = read(Some(&loaded), &shared) else { panic!("a delivery") };
+    assert_eq!((of, before), (key.clone(), Some(DeliveryState::InProgress(Step::Publishing))));
+    let facts = SharedFacts {
+        at: at(5),
+        table: TableName::from_stored("WF_W_1__V2"),
+        table_version: 42,
+        rows: 3,
+        rejected_rows: 1,
+    };
+    assert_eq!(after, DeliveryAfter::Shared(facts));
+
+    let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
+    let failed = deliveries::outcome(&key, &Ended::Failed(failure.clone()), at(6)).item();
+    let Change::Delivery { before, after, .. } = read(Some(&accepted), &failed) else { panic!("a delivery") };
+    assert_eq!(before, Some(DeliveryState::Accepted));
+    assert_eq!(after, DeliveryAfter::Failed(FailedFacts { at: at(6), failure, attempts: 0 }));
+    let Change::Delivery { before, after, .. } = read(None, &accepted) else { panic!("a delivery") };
+    assert_eq!((before, after), (None, DeliveryAfter::Unfinished(DeliveryState::Accepted)));
+}
+
+/// A name for the length of a test.
+fn leak((name, value): (String, AttributeValue)) -> (&'static str, AttributeValue) {
+    (name.leak(), value)
+}
+
+#[test]
+fn changes_of_connectors_and_tokens_are_read_and_others_are_nobodys() {
+    let connector = builders::connector("acme", "team-acme");
+    let entry = builders::audit_entry(delivery::lifecycle::Action::Verify, 1);
+    let items: Vec<Item> =
+        connectors::connector_items(None, &connector).unwrap().iter().map(expression::Write::item).collect();
+    let change = read_change(&record(None, Some(&items[0]))).unwrap().unwrap();
+    let at = builders::instant(9);
+    let ready = delivery::connector::ConnectorState::Ready;
+    let (id, team) = (connector.id.clone(), connector.team.clone());
+    assert_eq!(change, Change::Connector { id: id.clone(), team, before: None, after: ready, revision: 0, at });
+
+    let hash = SecretHash::of("a-token");
+    let grant = Grant {
+        connector: id.clone(),
+        holder: Holder::Recipient,
+        expires_at: builders::instant(700),
+        allowed_ips: Vec::new(),
+        rotation: 0,
+    };
+    let token = shares::recipient_token_item(&hash, &grant, builders::instant(0)).item();
+    let warned = with(&token, &[("warned_days", AttributeValue::N("7".to_owned()))]);
+    let change = read_change(&record(Some(&token), Some(&warned))).unwrap().unwrap();
+    let (hash, expires_at) = (hash.as_str().to_owned(), builders::instant(700));
+    assert_eq!(change, Change::Token { connector: id, hash, before: None, after: Some(7), expires_at, at });
+
+    let audit = connectors::audit_item(&connector, &entry).item();
+    for other in [&items[1], &audit, &shares::token_item(&SecretHash::of("a-token"), &grant).item()] {
+        assert_eq!(read_change(&record(None, Some(other))).unwrap(), None);
+    }
+    assert_eq!(read_change(&record(Some(&token), None)).unwrap(), None, "what is gone tells nothing");
+    assert_eq!(read_change(&json!({})).unwrap(), None);
+    let asleep = with(&items[0], &[("state", AttributeValue::S("asleep".to_owned()))]);
+    let error = read_change(&record(None, Some(&asleep))).unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::InvalidData);
+    assert!(!format!("{error:?}").contains("asleep") && error.source.to_string().contains("state"));
+}
+
+#[test]
+fn what_is_owed_is_read_from_the_index_and_settled_with_the_share() {
+    let (key, at) = (delivery(), builders::instant);
+    let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
+    let failed = deliveries::outcome(&key, &Ended::Failed(failure), at(6));
+    let projected = |item: Item| -> Item {
+        let kept: Vec<&str> = UNDELIVERED_KEYS.into_iter().chain(UNDELIVERED_ATTRIBUTES).collect();
+        item.into_iter().filter(|(name, _)| kept.contains(&name.as_str())).collect()
+    };
+    let read = undelivered::read(&projected(failed.item())).unwrap();
+    assert_eq!((read.key.clone(), read.since, read.state), (key.clone(), at(6), DeliveryState::Failed));
+    assert_eq!(read.failed, Some((FailureCode::LoadConflict, at(6))));
+    let entered = deliveries::entered(&key, Step::Proving, at(7));
+    assert!(
+        entered.update_expression().unwrap().contains("if_not_exists(#undelivered_since_micros"),
+        "the first stays"
+    );
+    assert_eq!(undelivered::read(&projected(entered.item())).unwrap().failed, None);
+    let ended = Ended::Shared(Box::new(builders::delivered_run(&version_table(), 41, at(450))));
+    let shared = deliveries::outcome(&key, &ended, at(8)).update_expression().unwrap();
+    let (set, removed) = shared.split_once(" REMOVE ").unwrap();
+    assert!(removed.contains("#undelivered_to, #undelivered_since_micros") && !set.contains("undelivered"), "{shared}");
 }

@@ -117,6 +117,12 @@ impl PublicActivity {
         self.workflow.as_ref()
     }
 
+    /// When it happened.
+    #[must_use]
+    pub fn occurred_at(&self) -> Timestamp {
+        self.occurred_at
+    }
+
     /// Whether a scope takes the event. One that belongs to the team as a whole is for whoever takes every workflow.
     #[must_use]
     pub fn is_in(&self, scope: &Scope) -> bool {

@@ -38,13 +38,14 @@ pub trait RecipientBackend: Send + Sync {
     /// somebody has to mend are in the report.
     async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError>;
 
-    /// Has the recipient's present tokens end, `overlap_seconds` from `now` at the latest; none lives longer than
-    /// before.
+    /// Has the recipient's tokens of before its newest rotation ([`Connector::rotation`]) end, `overlap_seconds` from
+    /// `now` at the latest; none lives longer than before. A token that came by the rotation's own link stays.
     async fn expire_tokens(&self, connector: &Connector, overlap_seconds: u32, now: Timestamp)
     -> Result<(), PortError>;
 
     /// Takes the recipient's access away at once: the grant, every token, every unused link. The next request is
-    /// refused. Deletes no data. Doing it again does nothing.
+    /// refused. Deletes no data. Doing it again does nothing. What it took away stays so when the recipient is connected
+    /// anew.
     async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
 }
 
@@ -162,34 +163,69 @@ pub enum ReadScope<'a> {
     },
 }
 
-/// Whether the secure contact has a link to the credential.
+/// Whether the secure contact has a link to the credential, of the connector's newest rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Invitation {
-    /// A link was sent, or was used already.
-    Sent,
-    /// No link was sent, or nobody knows whether it was.
+    /// A link was sent and can be used.
+    Open,
+    /// The link was used.
+    Used,
+    /// No link was sent, nobody knows whether it was, or it has expired.
     Unsent,
 }
 
 /// Invites the recipient: link, e-mail, and nothing kept but a hash.
 #[async_trait]
 pub trait Inviter: Send + Sync {
-    /// Whether the connector's recipient was invited before.
+    /// Whether the connector's recipient has a link of the connector's newest rotation.
     async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
 
     /// Makes a new link in place of any earlier unused one, sends it to the secure contact, and notes that it was
-    /// sent. The link exists nowhere else.
+    /// sent. The link exists nowhere else. It belongs to the connector's newest rotation.
     async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError>;
+}
+
+/// What watches over tokens: it knows them by an id that is not the token, and opens nothing.
+#[async_trait]
+pub trait TokenWatch: Send + Sync {
+    /// The tokens of a connector's recipient.
+    async fn tokens(&self, connector: &ConnectorId) -> Result<Vec<WatchedToken>, PortError>;
+
+    /// Notes that the recipient was warned that this token ends within so many days, unless a later warning is noted
+    /// or the token is gone.
+    async fn warned(&self, connector: &ConnectorId, token: &WatchedToken, days: u16) -> Result<(), PortError>;
+}
+
+/// A recipient's token, as far as its end is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedToken {
+    /// The store's name for it.
+    pub id: String,
+    /// When it was made, if that is known.
+    pub made_at: Option<Timestamp>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// The rotation that it came by.
+    pub rotation: u32,
+    /// Within how many days of its end the recipient was warned last.
+    pub warned_days: Option<u16>,
+}
+
+/// Tells a recipient that its token ends.
+#[async_trait]
+pub trait ExpiryNotice: Send + Sync {
+    /// Sends the secure contact a warning without secrets.
+    async fn warn(&self, connector: &Connector, expires_at: Timestamp) -> Result<(), PortError>;
 }
 
 /// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.
 #[async_trait]
 pub trait HostedCredentials: Send + Sync {
-    /// Whether the URL of the recipient's newest token was sent.
+    /// Whether the URL of the recipient's newest token was sent, by the connector's newest rotation.
     async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
 
-    /// The newest token's URL. If its credential was downloaded, or its time is over, there is a new token, and the
-    /// ones of before end at once.
+    /// The newest token's URL. If its credential was downloaded, its time is over, or it is older than the connector's
+    /// newest rotation, there is a new token, and the ones of before end: when the rotation says, else at once.
     async fn waiting(&self, connector: &Connector, now: Timestamp) -> Result<WaitingCredential, PortError>;
 
     /// Notes that the URL of a token was sent. Nothing else of it is kept.

@@ -18,16 +18,8 @@ fn file_names(ids: &[&str]) -> Vec<String> {
 }
 
 impl World {
-    async fn with_runs(runs: &[Run]) -> Self {
-        let world = Self::new().await;
-        for run in runs {
-            world.record(run).await;
-        }
-        world
-    }
-
     async fn in_state(state: ConnectorState, runs: &[Run]) -> Self {
-        let world = Self::with_runs(runs).await;
+        let world = Self::with(runs).await;
         world.state.put_connector(&Connector { state, ..connector(CONNECTOR, "t") }).await.unwrap();
         world
     }
@@ -59,7 +51,7 @@ impl World {
 async fn a_batch_is_one_commit_and_costs_hardly_more_calls_than_one_run() {
     let ids: Vec<String> = (0..100).map(|n| format!("r{n:02}")).collect();
     let all = runs(&ids.iter().map(String::as_str).collect::<Vec<_>>());
-    let world = World::with_runs(&all).await;
+    let world = World::with(&all).await;
     let before = world.state.faults.calls().len();
     assert_eq!(world.batch(&all).await.unwrap(), 100);
     let calls = &world.state.faults.calls()[before..];
@@ -80,7 +72,7 @@ async fn a_batch_that_fails_at_any_call_and_is_started_again_holds_each_row_once
     let deliver_first = async |world: &World| {
         world.deliver(&all[0]).await.unwrap();
     };
-    let smooth = World::with_runs(&all).await;
+    let smooth = World::with(&all).await;
     deliver_first(&smooth).await;
     let (state_before, lake_before) = (smooth.state.faults.calls().len(), smooth.lake.faults.calls().len());
     smooth.batch(&all).await.unwrap();
@@ -91,7 +83,7 @@ async fn a_batch_that_fails_at_any_call_and_is_started_again_holds_each_row_once
     for (of_state, number) in (0..state_calls).map(|n| (true, n)).chain((0..lake_calls).map(|n| (false, n))) {
         for strikes in [Strikes::Before, Strikes::After] {
             for neighbour in [false, true] {
-                let world = World::with_runs(&all).await;
+                let world = World::with(&all).await;
                 deliver_first(&world).await;
                 let faults = if of_state { &world.state.faults } else { &world.lake.faults };
                 faults.fail_call(faults.calls().len() + number, PortErrorKind::Unavailable, strikes);
@@ -185,7 +177,7 @@ async fn a_batch_whose_every_run_fails_keeps_each_ones_code() {
 #[tokio::test]
 async fn a_staged_file_that_is_gone_fails_its_run_alone() {
     let all = runs(&["r1", "r2", "r3"]);
-    let world = World::with_runs(&all).await;
+    let world = World::with(&all).await;
     let staged = world.stage_runs(&all).await.unwrap();
     world.lake.remove_staged(&delivery::staged::staged_file_key(&all[1].key, 0));
     let published = world.publish_batch(&batch_of(&staged), &staged[0].fingerprint, &world.lake).await.unwrap();
@@ -199,7 +191,7 @@ async fn a_staged_file_that_is_gone_fails_its_run_alone() {
 #[tokio::test]
 async fn runs_with_rejected_rows_fail_alone_in_a_batch() {
     let all = runs(&["r1", "r2"]);
-    let world = World::with_runs(&all).await;
+    let world = World::with(&all).await;
     let staged = world.stage_runs(&all).await.unwrap();
     let rejecting = Rejecting { lake: &world.lake, only: Some("r2") };
     let ports = Publishing {
@@ -272,7 +264,7 @@ async fn staging_that_runs_out_of_time_goes_on_in_the_next_invocation() {
         [(BEGIN_SECONDS_MAX * 2, vec![4, 3, 2, 1, 0]), (BEGIN_SECONDS_MAX / 2, vec![3, 1, 0]), (1, vec![0])]
     {
         let all = runs(&["r1", "r2", "r3", "r4", "r5"]);
-        let world = World::with_runs(&all).await;
+        let world = World::with(&all).await;
         let clock = ManualClock::at_seconds(0);
         let slow = Slow { lake: &world.lake, clock: &clock, seconds };
         let ports = Staging { stager: &slow, clock: &clock, ..world.staging() };
@@ -299,7 +291,7 @@ async fn staging_that_runs_out_of_time_goes_on_in_the_next_invocation() {
 #[tokio::test]
 async fn the_first_live_delivery_of_a_ready_connector_begins_its_rollout_once() {
     let all = runs(&["r1"]);
-    let world = World::with_runs(&all).await;
+    let world = World::with(&all).await;
     let acme = connector_id(CONNECTOR);
     let delivery = [delivery_key(&acme, &all[0].key)];
     record_failed(world.recording(), &delivery, Origin::Backfill, Step::Loading, None).await.unwrap();
@@ -317,7 +309,7 @@ async fn the_first_live_delivery_of_a_ready_connector_begins_its_rollout_once() 
 #[tokio::test]
 async fn a_batch_finds_what_attempts_of_before_committed_wherever_they_aimed() {
     let all = runs(&["r1", "r2", "r3", "r4", "r5"]);
-    let world = World::with_runs(&all).await;
+    let world = World::with(&all).await;
     let acme = connector_id(CONNECTOR);
     world.deliver(&all[0]).await.unwrap();
     // The second ended behind its commit; the third ended behind its aim, before the fourth went in.

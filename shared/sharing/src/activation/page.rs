@@ -13,6 +13,8 @@ pub(super) enum Message {
     Replaced,
     /// The link is too old.
     Expired,
+    /// The recipient's access was taken away.
+    Revoked,
     /// Our own failure; the link is still what it was, unless the credential left just then.
     Trouble,
 }
@@ -39,6 +41,11 @@ impl Message {
             Self::Expired => (
                 "This link has expired",
                 "Nobody downloaded the credential in time. Ask your data provider for a new activation link.",
+            ),
+            Self::Revoked => (
+                "This link was revoked",
+                "Your data provider has ended the access to this share. If you think that you should have it, ask \
+                 your data provider to set it up anew.",
             ),
             Self::Trouble => (
                 "This did not work",

@@ -12,7 +12,7 @@ use http::request::Parts;
 use super::Server;
 use super::error::ProtocolError;
 use crate::allow_list;
-use crate::ports::{Grant, SecretHash};
+use crate::ports::{Grant, SecretHash, Standing};
 
 /// The longest name in the protocol, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -97,8 +97,8 @@ pub(super) struct OpenTable {
 impl Server {
     /// The grant of a caller's token, if it is good now and here.
     pub(super) async fn grant(&self, caller: &Caller) -> Result<Grant, ProtocolError> {
-        let grant = self.catalog.grant(&caller.token).await?;
-        self.check(grant, caller)
+        let standing = self.catalog.grant(&caller.token).await?;
+        self.check(standing, caller)
     }
 
     /// The grant of a caller's token, if it opens the named share (and schema).
@@ -114,8 +114,8 @@ impl Server {
             self.grant(caller).await?;
             return Err(names.unknown());
         }
-        let (grant, table) = self.catalog.grant_and_table(&caller.token, share, table).await?;
-        let grant = self.check(grant, caller)?;
+        let (standing, table) = self.catalog.grant_and_table(&caller.token, share, table).await?;
+        let grant = self.check(standing, caller)?;
         match table {
             Some(name) if opens(&grant, names) => {
                 Ok(OpenTable { path: table_path(&grant.connector, &name), grant, name })
@@ -124,8 +124,11 @@ impl Server {
         }
     }
 
-    fn check(&self, grant: Option<Grant>, caller: &Caller) -> Result<Grant, ProtocolError> {
-        let grant = grant.ok_or_else(ProtocolError::unauthenticated)?;
+    fn check(&self, standing: Option<Standing>, caller: &Caller) -> Result<Grant, ProtocolError> {
+        let grant = match standing.ok_or_else(ProtocolError::unauthenticated)? {
+            Standing::Granted(grant) => grant,
+            Standing::Revoked => return Err(ProtocolError::revoked()),
+        };
         if self.clock.now() >= grant.expires_at {
             return Err(ProtocolError::expired(grant.expires_at));
         }

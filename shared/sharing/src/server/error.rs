@@ -62,6 +62,15 @@ impl ProtocolError {
         Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
     }
 
+    /// The token was good once, until somebody took the recipient's access away.
+    pub(super) fn revoked() -> Self {
+        let message =
+            "The access of this bearer token was revoked. Ask your share provider whether it is meant to be, \
+                       and for a new activation link if it is not."
+                .to_owned();
+        Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
+    }
+
     /// The address may not use the token.
     pub(super) fn address_refused() -> Self {
         let message = "This share may not be read from your IP address. Ask your share provider to add it to the \

@@ -160,7 +160,7 @@ async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
     assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent);
 
     let link = invited.link().await;
-    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Sent);
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Open);
     invited.world.clock.advance(7 * DAY);
     assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent, "expired unused");
     assert_eq!(invited.send("POST", &link).await.status, StatusCode::GONE);
@@ -168,5 +168,5 @@ async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
     let link = invited.link().await;
     assert_eq!(invited.send("POST", &link).await.status, StatusCode::OK);
     invited.world.clock.advance(7 * DAY);
-    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Sent, "used");
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Used, "used");
 }

@@ -5,6 +5,8 @@ mod access;
 #[cfg(test)]
 mod activation;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod listing;
 #[cfg(test)]
 mod query;

@@ -82,6 +82,7 @@ impl World {
             holder: Holder::Recipient,
             expires_at: instant(NOW + life_seconds),
             allowed_ips: allowed_ips.iter().map(ToString::to_string).collect(),
+            rotation: 0,
         };
         self.sharing.put_token(&SecretHash::of(token), &grant).await.unwrap();
     }

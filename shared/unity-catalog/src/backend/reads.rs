@@ -41,7 +41,7 @@ impl RecipientBackend for UnityCatalogBackend {
     ) -> Result<(), PortError> {
         match &connector.recipient {
             Recipient::Databricks(_) => Ok(()),
-            Recipient::Token(_) => self.end_tokens(connector, overlap_seconds, now).await,
+            Recipient::Token(_) => self.end_tokens_of_before(connector, overlap_seconds, now).await,
         }
     }
 
@@ -52,6 +52,9 @@ impl RecipientBackend for UnityCatalogBackend {
         if let Some(recipient) = self.find_recipient(&connector.id, &reader).await? {
             self.ungrant(&connector.id, &recipient.name).await?;
         }
-        self.expire_tokens(connector, 0, now).await
+        match &connector.recipient {
+            Recipient::Databricks(_) => Ok(()),
+            Recipient::Token(_) => self.end_tokens(connector, 0, now).await,
+        }
     }
 }

@@ -242,16 +242,18 @@ async fn a_rotation_whose_answer_is_lost_is_not_repeated() {
         ..Fault::throttled("/rotate-token", None)
     };
     world.fake.add_fault(lost);
-    let expired = |overlap| backend.expire_tokens(&connector, overlap, testkit::builders::instant(0));
-    // The first token waits for its invitation, so that nobody holds one that could be ended.
-    expired(3_600).await.unwrap();
-    let waiting = backend.waiting(&connector, testkit::builders::instant(0)).await.unwrap();
+    let now = testkit::builders::instant(0);
+    let waiting = backend.waiting(&connector, now).await.unwrap();
     backend.sent(&connector, &waiting.token).await.unwrap();
-    assert_eq!(expired(3_600).await.unwrap_err().kind, PortErrorKind::Unavailable);
-    expired(3_600).await.unwrap();
+    let rotation = delivery::connector::Rotation { number: 1, began_at: now, tokens_end_at: now.plus_seconds(3_600) };
+    let connector = delivery::connector::Connector { rotation: Some(rotation), ..connector };
+    assert_eq!(backend.waiting(&connector, now).await.unwrap_err().kind, PortErrorKind::Unavailable);
+    let waiting = backend.waiting(&connector, now).await.unwrap();
+    backend.sent(&connector, &waiting.token).await.unwrap();
+    backend.expire_tokens(&connector, 3_600, now).await.unwrap();
     let rotations = world.requests().iter().filter(|request| request.path.ends_with("/rotate-token")).count();
     assert_eq!(rotations, 1, "the next attempt finds the token that was made");
     world.fake.add_fault(Fault::throttled("/rotate-token", Some("1")));
-    expired(0).await.unwrap();
+    backend.revoke(&connector, now).await.unwrap();
     assert_eq!(world.pauses(), [1], "a throttled one was not done");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use delivery::connector::{Recipient, SharingIdentifier};
+use delivery::connector::{Connector, Recipient, Rotation, SharingIdentifier};
 use delivery::ids::ConnectorId;
 use delivery::ports::{
     Connected, HostedCredentials as _, Invitation, PortErrorKind, RecipientBackend as _, SharingBackend as _,
@@ -195,11 +195,16 @@ async fn tokens_of_the_workspace_s_own_end_in_time_and_each_link_is_sent_once() 
     assert_eq!(first.expires_at, Some(instant(86_400 * 365)), "as long as the connector says");
     assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent, "nobody was told yet");
     backend.sent(&acme, &first.token).await.unwrap();
-    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Sent);
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Open);
     let first_url = first.url.reveal();
     assert_eq!(backend.waiting(&acme, now).await.unwrap().url.reveal(), first_url, "sent again, it is the same");
 
+    backend.expire_tokens(&acme, 3_600, now).await.unwrap();
+    let rotation = Rotation { number: 1, began_at: now, tokens_end_at: instant(3_600) };
+    let acme = Connector { rotation: Some(rotation), ..acme };
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent, "not of this rotation");
     for _ in 0..2 {
+        let _ = backend.waiting(&acme, now).await.unwrap();
         backend.expire_tokens(&acme, 3_600, now).await.unwrap();
     }
     let name = "spillway-test-token-acme";
@@ -210,6 +215,8 @@ async fn tokens_of_the_workspace_s_own_end_in_time_and_each_link_is_sent_once() 
     let second = backend.waiting(&acme, now).await.unwrap();
     assert_eq!(second.expires_at, Some(instant(86_400 * 365)), "no longer than the connector says");
     backend.sent(&acme, &second.token).await.unwrap();
+    backend.expire_tokens(&acme, 0, now).await.unwrap();
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Open, "the rotation's own token stays");
     assert_ne!(second.url.reveal(), first_url);
 
     for _ in 0..2 {

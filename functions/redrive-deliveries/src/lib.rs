@@ -1,0 +1,55 @@
+//! `RedriveDeliveries`: a page of a connector's failed deliveries is started again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws::dynamo::DynamoStore;
+use aws::sfn::StepFunctionsStarter;
+use delivery::failure::StepError;
+use delivery::ports::{ConnectorStore, DeliveryRestarter, UndeliveredDeliveries};
+use delivery::redrive::redrive_page;
+use events::redrive::{
+    DeliveriesProgress, DeliveriesReport, PageDone, RedriveDeliveriesInput, deliveries, deliveries_page,
+};
+use lambda::{Environment, SettingsError, Subject, Task};
+
+/// The function.
+pub struct RedriveDeliveries {
+    connectors: Arc<dyn ConnectorStore>,
+    deliveries: Arc<dyn UndeliveredDeliveries>,
+    restarter: Arc<dyn DeliveryRestarter>,
+}
+
+impl fmt::Debug for RedriveDeliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedriveDeliveries")
+    }
+}
+
+#[async_trait]
+impl Task for RedriveDeliveries {
+    const STEP: &'static str = "RedriveDeliveries";
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "DELIVER_RUN_ARN"];
+    type Input = RedriveDeliveriesInput;
+    type Output = PageDone<DeliveriesProgress, DeliveriesReport>;
+
+    async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
+        let config = aws::connect().await;
+        let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let starter = StepFunctionsStarter::new(&config, environment.require("DELIVER_RUN_ARN")?);
+        Ok(Self { connectors: store.clone(), deliveries: store, restarter: Arc::new(starter) })
+    }
+
+    fn subject(input: &RedriveDeliveriesInput) -> Subject {
+        deliveries(input).map_or(Subject::Unknown, |redrive| Subject::Connector(redrive.connector))
+    }
+
+    async fn handle(&self, input: RedriveDeliveriesInput) -> Result<Self::Output, StepError> {
+        let redrive = deliveries(&input)?;
+        let (redriven, next) =
+            redrive_page(&*self.connectors, &*self.deliveries, &*self.restarter, &redrive, input.progress.into())
+                .await?;
+        Ok(deliveries_page(&redrive, &redriven, next))
+    }
+}

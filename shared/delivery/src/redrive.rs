@@ -1,0 +1,355 @@
+//! Redriving after a fix: failed deliveries are started again, and dead-letter messages go back to their queue, both at
+//! a limited rate.
+//!
+//! Both go page by page; what a page leaves behind is passed to the next one, so that a process may end at any point.
+//! A page that is done twice starts nothing twice. A delivery that is started again goes on from its failed step,
+//! because each step finds what was done: the manifest, the aimed version, the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::connector::ConnectorState;
+use crate::failure::{FailureCode, Phase, RetryClass, StepError};
+use crate::ids::{ConnectorId, DeliveryKey, RunId, WorkflowId, sha256_hex};
+use crate::ports::{
+    ConnectorStore, DeadLetterQueue, DeliveryRestarter, PortError, PortErrorKind, UndeliveredDeliveries,
+};
+use crate::state::DeliveryState;
+use crate::timestamp::Timestamp;
+
+/// The highest rate of a redrive, in deliveries or messages a minute.
+pub const RATE_PER_MINUTE_MAX: u32 = 600;
+
+/// The rate of a redrive that says none, in deliveries or messages a minute.
+pub const RATE_PER_MINUTE_DEFAULT: u32 = 60;
+
+/// The most deliveries that one page looks at.
+pub const EXAMINED_PER_PAGE_MAX: usize = 1_000;
+
+/// The most messages of one page, as SQS has it.
+pub const MESSAGES_PER_PAGE_MAX: usize = 10;
+
+/// The most messages of one redrive that says no limit.
+pub const MESSAGES_DEFAULT: u64 = 1_000;
+
+/// The most messages of one redrive.
+pub const MESSAGES_MAX: u64 = 10_000;
+
+/// Pages in a minute, as long as the rate allows: what is started then comes in equal parts.
+const PAGES_PER_MINUTE: u32 = 6;
+
+/// A delivery that is not shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The delivery.
+    pub key: DeliveryKey,
+    /// Since when it is owed.
+    pub since: Timestamp,
+    /// Its state.
+    pub state: DeliveryState,
+    /// Why and when it failed, if it did.
+    pub failed: Option<(FailureCode, Timestamp)>,
+}
+
+impl Undelivered {
+    /// Its place in the list.
+    #[must_use]
+    pub fn position(&self) -> UndeliveredPosition {
+        UndeliveredPosition {
+            since: self.since,
+            workflow: self.key.run.workflow.clone(),
+            run: self.key.run.run.clone(),
+        }
+    }
+
+    /// Whether the delivery is still expected: it has not failed, or failed with what passes, or is ours to mend. A
+    /// delivery whose run was rejected is answered: its failure was told, and waiting does not change it.
+    #[must_use]
+    pub fn expected(&self) -> bool {
+        self.failed.is_none_or(|(code, _)| code.class() != RetryClass::Rejected)
+    }
+}
+
+/// A place in the list of a connector's deliveries that are not shared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndeliveredPosition {
+    /// Since when the delivery is owed.
+    pub since: Timestamp,
+    /// Its workflow.
+    pub workflow: WorkflowId,
+    /// Its run.
+    pub run: RunId,
+}
+
+/// How often a delivery is started again for one failure. An execution that ends before the delivery's first step leaves
+/// the failure as it was, and the next redrive starts another.
+pub const STARTS_PER_FAILURE_MAX: u32 = 50;
+
+/// The execution's name of a delivery that is started again after a failure, for the first time, the second, …: another
+/// for another failure, 61 characters at most (Step Functions allows 80).
+#[must_use]
+pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp, start: u32) -> String {
+    let (run, failed_at, start) = (&delivery.run, failed_at.to_string(), start.to_string());
+    let ids = [delivery.connector.as_str(), run.team.as_str(), run.workflow.as_str(), run.run.as_str()];
+    let parts: Vec<&str> = ids.into_iter().chain([failed_at.as_str(), start.as_str()]).collect();
+    let readable: String = run.run.as_str().chars().filter(|c| *c != '.').take(36).collect();
+    let digits: String = sha256_hex(&parts).chars().take(16).collect();
+    format!("redrive-{readable}-{digits}")
+}
+
+/// Since when the oldest delivery of a connector is owed that is still [expected](Undelivered::expected); `None` if none
+/// is, or none among the [`EXAMINED_PER_PAGE_MAX`] that wait longest.
+///
+/// # Errors
+///
+/// Returns the store's error.
+pub async fn oldest_expected(
+    deliveries: &dyn UndeliveredDeliveries,
+    connector: &ConnectorId,
+) -> Result<Option<Timestamp>, PortError> {
+    let waiting = deliveries.undelivered(connector, None, EXAMINED_PER_PAGE_MAX).await?;
+    Ok(waiting.iter().find(|delivery| delivery.expected()).map(|delivery| delivery.since))
+}
+
+/// Which failed deliveries are started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// The connector.
+    pub connector: ConnectorId,
+    /// Only failures of this phase.
+    pub phase: Option<Phase>,
+    /// Only failures with this code.
+    pub code: Option<FailureCode>,
+    /// Only failures at this instant or later.
+    pub from: Option<Timestamp>,
+    /// Only failures before this instant.
+    pub to: Option<Timestamp>,
+    /// Only deliveries of these workflows.
+    pub workflows: Option<BTreeSet<WorkflowId>>,
+    /// How many are started in a minute, 1 to [`RATE_PER_MINUTE_MAX`].
+    pub rate_per_minute: u32,
+    /// Whether anything is started.
+    pub mode: RedriveMode,
+    /// When the redrive began: a delivery that failed later has been started again meanwhile, and stays.
+    pub begun_at: Timestamp,
+}
+
+/// Whether a redrive starts anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedriveMode {
+    /// It does.
+    Start,
+    /// It counts what it would start.
+    Count,
+}
+
+impl Redrive {
+    fn takes(&self, delivery: &Undelivered) -> Option<(FailureCode, Timestamp)> {
+        let (code, failed_at) = delivery.failed.filter(|_| delivery.state == DeliveryState::Failed)?;
+        let taken = failed_at < self.begun_at
+            && self.phase.is_none_or(|phase| phase == code.phase())
+            && self.code.is_none_or(|wanted| wanted == code)
+            && self.from.is_none_or(|from| failed_at >= from)
+            && self.to.is_none_or(|to| failed_at < to)
+            && self.workflows.as_ref().is_none_or(|workflows| workflows.contains(&delivery.key.run.workflow));
+        taken.then_some((code, failed_at))
+    }
+}
+
+/// How far a redrive of deliveries is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Redriven {
+    /// Behind which delivery the next page begins.
+    pub position: Option<UndeliveredPosition>,
+    /// Deliveries that were looked at.
+    pub examined: u64,
+    /// Deliveries that the redrive takes, by code. Unless it only counts, each of them was started.
+    pub matched: BTreeMap<FailureCode, u64>,
+}
+
+/// What follows a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Next {
+    /// Another page, so many seconds later.
+    Page {
+        /// The seconds, 1 or more.
+        wait_seconds: u32,
+    },
+    /// Nothing.
+    Done,
+}
+
+/// Starts the next deliveries of a redrive again, as many as the rate allows for one page.
+///
+/// # Errors
+///
+/// `CONNECTOR_NOT_FOUND`, `CONNECTOR_NOT_READY`, `CONNECTOR_DISABLED` or `CONNECTOR_REVOKED` if the connector takes no
+/// data; `REDRIVE_UNAVAILABLE` or `REDRIVE_DENIED` if the state table or Step Functions did not do it.
+pub async fn redrive_page(
+    connectors: &dyn ConnectorStore,
+    deliveries: &dyn UndeliveredDeliveries,
+    restarter: &dyn DeliveryRestarter,
+    redrive: &Redrive,
+    before: Redriven,
+) -> Result<(Redriven, Next), StepError> {
+    require_taking_data(connectors, &redrive.connector).await?;
+    let starts_max = match redrive.mode {
+        RedriveMode::Start => per_page(redrive.rate_per_minute),
+        RedriveMode::Count => usize::MAX,
+    };
+    let mut now = before;
+    let page = deliveries
+        .undelivered(&redrive.connector, now.position.as_ref(), EXAMINED_PER_PAGE_MAX)
+        .await
+        .map_err(classify)?;
+    let mut started = 0;
+    let mut end = page.len() < EXAMINED_PER_PAGE_MAX;
+    for delivery in &page {
+        if let Some((code, failed_at)) = redrive.takes(delivery) {
+            if started == starts_max {
+                end = false;
+                break;
+            }
+            if redrive.mode == RedriveMode::Start {
+                restarter.start_again(&delivery.key, failed_at).await.map_err(classify)?;
+            }
+            started += 1;
+            *now.matched.entry(code).or_default() += 1;
+        }
+        now.examined += 1;
+        now.position = Some(delivery.position());
+    }
+    if end {
+        return Ok((now, Next::Done));
+    }
+    let wait_seconds = match redrive.mode {
+        RedriveMode::Start => wait_seconds(started, redrive.rate_per_minute),
+        RedriveMode::Count => 1,
+    };
+    Ok((now, Next::Page { wait_seconds }))
+}
+
+async fn require_taking_data(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<(), StepError> {
+    let Some(connector) = connectors.connector(id).await.map_err(classify)? else {
+        return Err(StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist"));
+    };
+    let (code, message) = match connector.state {
+        ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => return Ok(()),
+        ConnectorState::Provisioning => {
+            (FailureCode::ConnectorNotReady, "the connector is not set up; start SetupConnector first")
+        }
+        ConnectorState::Disabled => (FailureCode::ConnectorDisabled, "the connector is disabled; enable it first"),
+        ConnectorState::Revoked => (FailureCode::ConnectorRevoked, "the connector is revoked; set it up anew first"),
+    };
+    Err(StepError::new(code, message))
+}
+
+/// How many are started in one page.
+fn per_page(rate_per_minute: u32) -> usize {
+    usize::try_from((rate_per_minute / PAGES_PER_MINUTE).max(1)).unwrap_or(1)
+}
+
+/// How long what was started in one page lasts at a rate, in whole seconds and at least one.
+fn wait_seconds(started: usize, rate_per_minute: u32) -> u32 {
+    let started = u32::try_from(started).unwrap_or(u32::MAX);
+    started.saturating_mul(60).div_ceil(rate_per_minute.max(1)).max(1)
+}
+
+/// A message of a dead-letter queue.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// What the queue knows this receipt of it by.
+    pub receipt: String,
+    /// The message's id.
+    pub id: String,
+    /// Its group, if the queue has groups.
+    pub group: Option<String>,
+    /// The body, as it came.
+    pub body: String,
+    /// When it was sent.
+    pub sent_at: Timestamp,
+}
+
+impl std::fmt::Debug for DeadLetter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeadLetter").field("id", &self.id).field("sent_at", &self.sent_at).finish_non_exhaustive()
+    }
+}
+
+/// How messages are sent back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageRedrive {
+    /// The most messages, 1 to [`MESSAGES_MAX`].
+    pub limit: u64,
+    /// How many are sent in a minute, 1 to [`RATE_PER_MINUTE_MAX`].
+    pub rate_per_minute: u32,
+    /// When the redrive began: a message that was sent later has failed again meanwhile, and stays.
+    pub begun_at: Timestamp,
+}
+
+/// How far a redrive of messages is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MessagesRedriven {
+    /// Messages that were sent back.
+    pub sent: u64,
+}
+
+/// Sends the next messages of a dead-letter queue back, as many as the rate allows for one page. A message leaves the
+/// dead-letter queue behind its copy: it may be sent twice and is never lost.
+///
+/// # Errors
+///
+/// `REDRIVE_UNAVAILABLE` or `REDRIVE_DENIED` if a queue did not do it before any message of the page was sent.
+pub async fn redrive_messages_page(
+    queue: &dyn DeadLetterQueue,
+    redrive: &MessageRedrive,
+    before: MessagesRedriven,
+) -> Result<(MessagesRedriven, Next), StepError> {
+    let left = usize::try_from(redrive.limit.saturating_sub(before.sent)).unwrap_or(usize::MAX);
+    let page_max = per_page(redrive.rate_per_minute).min(MESSAGES_PER_PAGE_MAX).min(left);
+    if page_max == 0 {
+        return Ok((before, Next::Done));
+    }
+    let letters = queue.receive(page_max).await.map_err(classify)?;
+    let mut sent = 0;
+    for letter in &letters {
+        let done = if letter.sent_at >= redrive.begun_at {
+            queue.release(letter).await
+        } else {
+            send_back(queue, letter).await.map(|()| sent += 1)
+        };
+        if let Err(error) = done {
+            // What was sent is kept; the next page meets the failure first, if it is still there.
+            if sent == 0 {
+                return Err(classify(error));
+            }
+            break;
+        }
+    }
+    let now = MessagesRedriven { sent: before.sent + sent };
+    if sent == 0 || now.sent >= redrive.limit {
+        return Ok((now, Next::Done));
+    }
+    let started = usize::try_from(sent).unwrap_or(usize::MAX);
+    Ok((now, Next::Page { wait_seconds: wait_seconds(started, redrive.rate_per_minute) }))
+}
+
+async fn send_back(queue: &dyn DeadLetterQueue, letter: &DeadLetter) -> Result<(), PortError> {
+    queue.send_back(letter).await?;
+    queue.remove(letter).await
+}
+
+fn classify(error: PortError) -> StepError {
+    match error.kind {
+        PortErrorKind::Throttled | PortErrorKind::Unavailable => StepError::caused(
+            FailureCode::RedriveUnavailable,
+            "a service did not answer; the page is tried again",
+            error,
+        ),
+        PortErrorKind::Denied | PortErrorKind::NotFound | PortErrorKind::InvalidData => StepError::caused(
+            FailureCode::RedriveDenied,
+            "a service refused the redrive; check the function's role and the cause in its log",
+            error,
+        ),
+    }
+}

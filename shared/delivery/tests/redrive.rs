@@ -1,0 +1,283 @@
+//! Starting failed deliveries again, and sending dead-letter messages back.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests end at the first surprise")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delivery::connector::ConnectorState;
+use delivery::failure::{FailureCode, Phase};
+use delivery::ids::DeliveryKey;
+use delivery::ports::{DeliveryStore, PortErrorKind};
+use delivery::redrive::{
+    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, oldest_expected, redrive_messages_page,
+    redrive_page, restart_name,
+};
+use delivery::state::{Ended, Failure, Step};
+use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run_key, workflow_id};
+use testkit::faults::Strikes;
+use testkit::redrive::{InMemoryDeadLetters, dead_letter_queue_contract, undelivered_contract};
+use testkit::state::InMemoryState;
+
+fn key(workflow: &str, run: &str) -> DeliveryKey {
+    delivery_key(&connector_id("acme"), &run_key("team-acme", workflow, run))
+}
+
+async fn fail(state: &InMemoryState, key: &DeliveryKey, code: FailureCode, at: i64) {
+    let failure = Failure { code, message: "it failed".to_owned() };
+    state.enter(std::slice::from_ref(key), Step::Staging, instant(at - 1)).await.unwrap();
+    state.end(&[(key.clone(), Ended::Failed(failure))], instant(at)).await.unwrap();
+}
+
+/// A connector with four failed deliveries and one that is under way.
+async fn world() -> InMemoryState {
+    let state = InMemoryState::default();
+    state.put_connector(&connector("acme", "team-acme")).await.unwrap();
+    fail(&state, &key("w-1", "r-1"), FailureCode::ShareUnavailable, 10).await;
+    fail(&state, &key("w-1", "r-2"), FailureCode::ShareInterrupted, 20).await;
+    fail(&state, &key("w-2", "r-3"), FailureCode::ProofRefused, 30).await;
+    fail(&state, &key("w-2", "r-4"), FailureCode::ShareUnavailable, 40).await;
+    state.enter(&[key("w-2", "r-5")], Step::Proving, instant(50)).await.unwrap();
+    state
+}
+
+fn all() -> Redrive {
+    Redrive {
+        connector: connector_id("acme"),
+        phase: None,
+        code: None,
+        from: None,
+        to: None,
+        workflows: None,
+        rate_per_minute: 600,
+        mode: RedriveMode::Start,
+        begun_at: instant(1_000),
+    }
+}
+
+async fn run_to_its_end(state: &InMemoryState, redrive: &Redrive) -> (Redriven, Vec<u32>) {
+    let (mut redriven, mut waits) = (Redriven::default(), Vec::new());
+    loop {
+        let (now, next) = redrive_page(state, state, state, redrive, redriven).await.unwrap();
+        redriven = now;
+        match next {
+            Next::Page { wait_seconds } => waits.push(wait_seconds),
+            Next::Done => return (redriven, waits),
+        }
+    }
+}
+
+fn started(state: &InMemoryState) -> BTreeSet<String> {
+    state.started().into_values().map(|(run, _)| run.run.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn each_failed_delivery_is_started_once_for_each_failure() {
+    let state = world().await;
+    let (redriven, waits) = run_to_its_end(&state, &all()).await;
+    let counts = BTreeMap::from([
+        (FailureCode::ShareUnavailable, 2),
+        (FailureCode::ShareInterrupted, 1),
+        (FailureCode::ProofRefused, 1),
+    ]);
+    assert_eq!((redriven.matched, redriven.examined, waits.len()), (counts, 5, 0));
+    assert_eq!(started(&state), ["r-1", "r-2", "r-3", "r-4"].map(str::to_owned).into());
+    assert!(state.started().values().all(|(_, connectors)| *connectors == [connector_id("acme")]), "and nobody else");
+
+    run_to_its_end(&state, &all()).await;
+    assert_eq!(state.started().len(), 4, "the same redrive again starts nothing again");
+    fail(&state, &key("w-1", "r-1"), FailureCode::ShareUnavailable, 1_000).await;
+    run_to_its_end(&state, &all()).await;
+    assert_eq!(state.started().len(), 4, "what failed since the redrive began is not started by it");
+    run_to_its_end(&state, &Redrive { begun_at: instant(1_001), ..all() }).await;
+    assert_eq!(state.started().len(), 5, "the next one starts a new failure");
+}
+
+#[tokio::test]
+async fn a_redrive_takes_what_it_was_asked_for() {
+    let workflows = |ids: &[&str]| Some(ids.iter().map(|id| workflow_id(id)).collect());
+    let (at, unavailable) = (|seconds| Some(instant(seconds)), Some(FailureCode::ShareUnavailable));
+    let cases: [(Redrive, &[&str]); 9] = [
+        (Redrive { phase: Some(Phase::Share), ..all() }, &["r-1", "r-2", "r-4"]),
+        (Redrive { phase: Some(Phase::Proof), ..all() }, &["r-3"]),
+        (Redrive { phase: Some(Phase::Load), ..all() }, &[]),
+        (Redrive { code: unavailable, ..all() }, &["r-1", "r-4"]),
+        (Redrive { from: at(20), ..all() }, &["r-2", "r-3", "r-4"]),
+        (Redrive { to: at(20), ..all() }, &["r-1"]),
+        (Redrive { from: at(20), to: at(40), ..all() }, &["r-2", "r-3"]),
+        (Redrive { workflows: workflows(&["w-2"]), ..all() }, &["r-3", "r-4"]),
+        (Redrive { workflows: workflows(&["w-2"]), code: unavailable, from: at(11), ..all() }, &["r-4"]),
+    ];
+    for (redrive, expected) in cases {
+        let state = world().await;
+        run_to_its_end(&state, &redrive).await;
+        assert_eq!(started(&state), expected.iter().map(|run| (*run).to_owned()).collect(), "{redrive:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_that_only_counts_starts_nothing() {
+    let state = world().await;
+    let redrive = Redrive { mode: RedriveMode::Count, rate_per_minute: 1, ..all() };
+    let (redriven, waits) = run_to_its_end(&state, &redrive).await;
+    assert_eq!((redriven.matched.values().sum::<u64>(), waits.len()), (4, 0));
+    assert!(state.started().is_empty());
+}
+
+#[tokio::test]
+async fn no_more_is_started_than_the_rate_allows() {
+    for (rate, page, wait) in [(1, 1, 60), (5, 1, 12), (6, 1, 10), (60, 10, 10), (61, 10, 10), (600, 100, 10)] {
+        let state = InMemoryState::default();
+        state.put_connector(&connector("acme", "team-acme")).await.unwrap();
+        for run in 0..3 * page {
+            fail(&state, &key("w-1", &format!("r-{run}")), FailureCode::LoadConflict, 10 + run).await;
+        }
+        let (redriven, waits) = run_to_its_end(&state, &Redrive { rate_per_minute: rate, ..all() }).await;
+        assert_eq!(redriven.matched, BTreeMap::from([(FailureCode::LoadConflict, 3 * page.unsigned_abs())]));
+        assert_eq!(waits, [wait, wait], "{rate} a minute: {page} every {wait} s");
+        assert!(page * 60 <= i64::from(rate) * i64::from(wait), "{rate} a minute");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_cut_off_anywhere_and_done_again_starts_each_delivery_once() {
+    let calls = {
+        let state = world().await;
+        let before = state.faults.calls().len();
+        run_to_its_end(&state, &all()).await;
+        state.faults.calls().len() - before
+    };
+    assert_eq!(calls, 6, "the connector, the list and four starts");
+    for call in 0..calls {
+        for strikes in [Strikes::Before, Strikes::After] {
+            let state = world().await;
+            state.faults.fail_call(state.faults.calls().len() + call, PortErrorKind::Unavailable, strikes);
+            let error = redrive_page(&state, &state, &state, &all(), Redriven::default()).await.unwrap_err();
+            assert_eq!(error.code, FailureCode::RedriveUnavailable);
+            run_to_its_end(&state, &all()).await;
+            assert_eq!(state.started().len(), 4, "call {call} {strikes:?}");
+        }
+    }
+    let state = world().await;
+    state.faults.fail_call(state.faults.calls().len() + 2, PortErrorKind::Denied, Strikes::Before);
+    let error = redrive_page(&state, &state, &state, &all(), Redriven::default()).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::RedriveDenied);
+}
+
+#[tokio::test]
+async fn a_connector_that_takes_no_data_is_not_redriven() {
+    for state in ConnectorState::ALL {
+        let store = world().await;
+        store.put_connector(&delivery::connector::Connector { state, ..connector("acme", "team-acme") }).await.unwrap();
+        let answer = redrive_page(&store, &store, &store, &all(), Redriven::default()).await;
+        let code = match state {
+            ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => None,
+            ConnectorState::Provisioning => Some(FailureCode::ConnectorNotReady),
+            ConnectorState::Disabled => Some(FailureCode::ConnectorDisabled),
+            ConnectorState::Revoked => Some(FailureCode::ConnectorRevoked),
+        };
+        assert_eq!(answer.err().map(|error| error.code), code, "{state:?}");
+        assert_eq!(store.started().is_empty(), code.is_some());
+    }
+    let store = world().await;
+    let unknown = Redrive { connector: connector_id("nobody"), ..all() };
+    let error = redrive_page(&store, &store, &store, &unknown, Redriven::default()).await.unwrap_err();
+    assert_eq!(error.code, FailureCode::ConnectorNotFound);
+}
+
+#[tokio::test]
+async fn the_oldest_delivery_that_is_expected_is_none_whose_run_was_rejected() {
+    let state = InMemoryState::default();
+    let oldest = async || oldest_expected(&state, &connector_id("acme")).await.unwrap();
+    assert_eq!(oldest().await, None);
+    fail(&state, &key("w-1", "r-1"), FailureCode::RowNotJson, 10).await;
+    assert_eq!(oldest().await, None, "its failure is the answer");
+    fail(&state, &key("w-1", "r-2"), FailureCode::ShareUnavailable, 20).await;
+    assert_eq!(oldest().await, Some(instant(19)), "what may pass is owed since it began");
+    state.enter(&[key("w-1", "r-0")], Step::Proving, instant(5)).await.unwrap();
+    assert_eq!(oldest().await, Some(instant(5)), "and so is what is under way");
+    state.enter(&[key("w-1", "r-1")], Step::Staging, instant(30)).await.unwrap();
+    assert_eq!(oldest().await, Some(instant(5)));
+}
+
+#[test]
+fn a_restart_is_named_for_its_failure_and_fits() {
+    let long = key("w-1", &"r".repeat(128));
+    assert!(restart_name(&long, instant(0), 50).len() <= 80);
+    assert_ne!(restart_name(&long, instant(0), 1), restart_name(&long, instant(1), 1));
+    assert_ne!(restart_name(&long, instant(0), 1), restart_name(&long, instant(0), 2));
+    assert_ne!(restart_name(&key("w-1", "r-1"), instant(0), 1), restart_name(&key("w-2", "r-1"), instant(0), 1));
+    assert_eq!(restart_name(&long, instant(0), 1), restart_name(&long, instant(0), 1));
+}
+
+fn messages(limit: u64, rate_per_minute: u32) -> MessageRedrive {
+    MessageRedrive { limit, rate_per_minute, begun_at: instant(100) }
+}
+
+async fn send_all(queue: &InMemoryDeadLetters, redrive: &MessageRedrive) -> (u64, Vec<u32>) {
+    let (mut redriven, mut waits) = (MessagesRedriven::default(), Vec::new());
+    loop {
+        let (now, next) = redrive_messages_page(queue, redrive, redriven).await.unwrap();
+        redriven = now;
+        match next {
+            Next::Page { wait_seconds } => waits.push(wait_seconds),
+            Next::Done => return (redriven.sent, waits),
+        }
+    }
+}
+
+#[tokio::test]
+async fn messages_go_back_up_to_the_limit_and_at_the_rate() {
+    for (limit, rate, sent, wait) in [(1_000, 600, 25, 1), (1_000, 60, 25, 10), (12, 60, 12, 10), (1, 60, 1, 10)] {
+        let queue = InMemoryDeadLetters::default();
+        (0..25).for_each(|n| queue.put(&format!("body {n}"), instant(n)));
+        let (count, waits) = send_all(&queue, &messages(limit, rate)).await;
+        assert_eq!((count, queue.sent_back().len(), queue.dead().len()), (sent, sent as usize, 25 - sent as usize));
+        assert!(waits.iter().all(|waited| *waited <= wait), "{waits:?}");
+        let allowed = waits.iter().map(|waited| u64::from(*waited * rate) / 60).sum::<u64>();
+        assert!(allowed + 10 >= sent, "{waits:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_failed_again_since_the_redrive_began_stays() {
+    let queue = InMemoryDeadLetters::default();
+    queue.put("old", instant(99));
+    queue.put("new", instant(100));
+    assert_eq!(send_all(&queue, &messages(10, 600)).await.0, 1);
+    assert_eq!((queue.sent_back(), queue.dead()), (vec!["old".to_owned()], vec!["new".to_owned()]));
+    assert_eq!(queue.faults.calls().iter().filter(|call| **call == "show a message again").count(), 2, "at once");
+}
+
+#[tokio::test]
+async fn a_message_whose_way_back_is_cut_off_is_never_lost() {
+    for call in 0..7 {
+        for strikes in [Strikes::Before, Strikes::After] {
+            let queue = InMemoryDeadLetters::default();
+            ["a", "b", "c"].iter().for_each(|body| queue.put(body, instant(1)));
+            queue.faults.fail_call(call, PortErrorKind::Unavailable, strikes);
+            let first = redrive_messages_page(&queue, &messages(10, 600), MessagesRedriven::default()).await;
+            if let Err(error) = &first {
+                assert_eq!(error.code, FailureCode::RedriveUnavailable);
+            }
+            let gone: BTreeSet<_> = queue.sent_back().into_iter().chain(queue.dead()).collect();
+            assert_eq!(gone.len(), 3, "call {call} {strikes:?}: each is in one of the queues");
+            queue.show_hidden();
+            send_all(&queue, &messages(10, 600)).await;
+            assert!(queue.dead().is_empty());
+            let back = queue.sent_back();
+            assert_eq!(back.iter().collect::<BTreeSet<_>>().len(), 3);
+            assert!(back.len() <= 4, "one may be sent twice: {back:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_fakes_keep_the_rules_of_the_redriving_ports() {
+    let state = InMemoryState::default();
+    undelivered_contract(&state, &state, "m").await;
+    let queue = InMemoryDeadLetters::default();
+    let bodies = ["body one", "body two", "body three"];
+    bodies.iter().for_each(|body| queue.put(body, instant(1)));
+    assert_eq!(dead_letter_queue_contract(&queue, &bodies).await.len(), 3);
+    assert_eq!(queue.sent_back().len(), 3);
+}
