@@ -115,11 +115,20 @@ async fn a_databricks_recipient_is_granted_a_share_that_follows_its_runs() {
     let asked = judge.requests(&connector).await;
     let asked: Vec<_> = asked[before..].iter().map(|it| (it["method"].as_str().unwrap(), &it["path"])).collect();
     assert!(asked.iter().all(|(method, _)| *method == "GET"), "a known table is only read back: {asked:?}");
-    assert_eq!(asked.len(), 3, "share, grants and table name the connector: {asked:?}");
+    let of = |part: &str| asked.iter().filter(|(_, path)| path.as_str().unwrap().contains(part)).count();
+    assert_eq!((of("/permissions"), of("/tables/")), (1, 1), "by the proof, each once: {asked:?}");
 
     let again = stack.set_up(&connector, &team, reads(&recipient)).await;
     assert_eq!(again.status, "SUCCEEDED", "{again:?}");
     assert_eq!(judge.share(&connector).await, share, "setting up again changes nothing");
+    let beside = unique();
+    assert_eq!(stack.set_up(&beside, &team, reads(&recipient)).await.status, "SUCCEEDED");
+    let revoked = stack.execute("RevokeConnector", &json!({"connectorId": connector})).await;
+    assert_eq!(revoked.status, "SUCCEEDED", "{revoked:?}");
+    let after = judge.share(&connector).await;
+    assert_eq!((&after["grants"], &after["objects"]), (&json!({}), &share["objects"]), "no data is deleted");
+    let grants = judge.share(&beside).await["grants"].clone();
+    assert_eq!(grants.as_object().unwrap().len(), 1, "the same recipient still reads another share: {grants}");
     let other = stack.set_up(&connector, &team, json!({})).await;
     assert!(other.cause.unwrap_or_default().contains("CONNECTOR_INVALID"), "the backend stays what it was");
 }
@@ -203,6 +212,17 @@ async fn a_token_recipient_of_the_workspace_is_sent_its_link_untouched_and_nobod
 
     assert_eq!(stack.set_up(&connector, &team, hosted).await.status, "SUCCEEDED");
     assert_eq!(stack.mails(&connector).await.len(), 1, "no second e-mail");
+
+    let rotated = stack.execute("RotateToken", &json!({"connectorId": connector})).await;
+    assert_eq!(rotated.status, "SUCCEEDED", "{rotated:?}");
+    let mails = stack.mails(&connector).await;
+    assert_eq!(mails.len(), 2, "a new link");
+    assert!(mails[1].contains(&start) && !mails[1].contains(&code), "of a new token");
+    let share = judge.share(&connector).await;
+    assert!(share["grants"].as_object().unwrap().values().all(|it| it["tokens"] == 2), "both for a while: {share}");
+    let revoked = stack.execute("RevokeConnector", &json!({"connectorId": connector})).await;
+    assert_eq!(revoked.status, "SUCCEEDED", "{revoked:?}");
+    assert_eq!(judge.share(&connector).await["grants"], json!({}), "the next request is refused");
     assert!(judge.requests(&code).await.is_empty(), "its endpoint was never called");
     assert!(!stack.state_holds(&code).await, "nothing of it is kept");
     assert!(!stack.state_holds(&stack.file.databricks.client_secret).await, "nor of the service principal's secret");
