@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::packages::{Package, Use, packages};
 
 /// The edges between crates of ours, functions and tests aside. Dependencies point one way.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     // The rules and the steps know nobody.
     ("delivery", &[]),
     ("events", &["delivery"]),
@@ -13,15 +13,17 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("tables", &["delivery", "events"]),
     // Plans queries over the log that `tables` reads.
     ("sharing", &["delivery", "events", "tables"]),
-    // Implements the ports of `delivery` and of `sharing`.
-    ("aws", &["delivery", "events", "sharing"]),
+    // Implements the ports of `delivery`, of `sharing`, and the secret of `unity-catalog`.
+    ("aws", &["delivery", "events", "sharing", "unity-catalog"]),
     ("lambda", &["delivery", "events"]),
     // Fakes of the ports of both.
     ("testkit", &["delivery", "sharing"]),
     // Implements a port of `delivery`.
     ("unity-catalog", &["delivery"]),
-    // Takes the time from outside, as everything does.
-    ("fake-databricks", &["delivery"]),
+    // Assembles the sharing backends from a function's settings, so that nine functions need not.
+    ("backends", &["aws", "delivery", "lambda", "sharing", "tables", "unity-catalog"]),
+    // Takes the time from outside, as everything does; reads the logs of registered tables as everybody does.
+    ("fake-databricks", &["delivery", "tables"]),
     ("xtask", &[]),
 ];
 
@@ -33,13 +35,13 @@ const KEPT_BELOW: [(&[&str], &[&str]); 10] = [
     (&["arrow"], &["rows", "tables"]),
     // The proof reads a shared file's footer, as a recipient does: no Arrow in it.
     (&["parquet"], &["rows", "sharing", "tables"]),
-    (&["object_store"], &["aws", "functions", "tables"]),
+    // `backends` reads the footer of a data file; the fake workspace reads logs.
+    (&["object_store"], &["aws", "backends", "fake-databricks", "functions", "tables"]),
     (&["lambda_runtime"], &["lambda"]),
     (&["lambda_http"], &["serve-share"]),
     (&["aws_lambda_events"], &["accept-run"]),
     (&["axum"], &["fake-databricks", "serve-share", "sharing"]),
-    // The fake fetches the logs of registered tables.
-    (&["reqwest"], &["fake-databricks", "sharing", "unity-catalog"]),
+    (&["reqwest"], &["sharing", "unity-catalog"]),
     // 49 MB a binary, and 20 requests a table: checkpoints and merging are our own. It is the judge in tests.
     (&["deltalake", "delta_kernel", "datafusion"], &[]),
 ];

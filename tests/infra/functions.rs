@@ -60,6 +60,14 @@ fn statements() -> Vec<(String, Value)> {
             }
         }
     }
+    // A policy of its own names the roles that SAM makes: `ShareTablesFunctionRole`.
+    for policy in resources(&template, "AWS::IAM::Policy").into_values() {
+        for role in policy["Properties"]["Roles"].as_array().unwrap() {
+            let id = role["Ref"].as_str().unwrap().strip_suffix("Role").unwrap().to_owned();
+            let found = policy["Properties"]["PolicyDocument"]["Statement"].as_array().unwrap();
+            statements.extend(found.iter().map(|statement| (id.clone(), statement.clone())));
+        }
+    }
     statements
 }
 
@@ -194,7 +202,12 @@ fn the_watch_changes_nothing_but_its_own_notes() {
 
 #[test]
 fn the_proof_reads_tables_only_as_a_recipient_does() {
-    assert_eq!(allowing("prove-delivery", "s3:GetObject"), Vec::<Value>::new());
+    let template = template();
+    let own = template["Resources"]["ProveDeliveryFunction"]["Properties"]["Policies"].to_string();
+    assert!(!own.contains("s3:"), "{own}");
+    // Where there is a metastore, nobody but the recipient can read as it does: what it reads by is read instead.
+    let read = allowing("prove-delivery", "s3:GetObject");
+    assert!(read.iter().all(|statement| statement["Resource"]["Fn::Sub"] == "${TablesBucket.Arn}/connectors/*"));
     let tokens = allowing("prove-delivery", "dynamodb:PutItem");
     assert!(tokens.iter().all(|statement| leading_keys(statement) == ["TOKEN#*"]));
 }
@@ -217,6 +230,47 @@ fn everybody_is_given_the_same_sharing_endpoint() {
     for name in ["prove-delivery", "invite-recipient"] {
         assert_eq!(functions()[name]["Properties"]["Environment"]["Variables"]["SHARING_ENDPOINT"], output, "{name}");
     }
+}
+
+#[test]
+fn a_deployment_without_a_workspace_has_no_right_to_its_secret_and_one_with_it_no_more_than_that() {
+    let policies = resources(&template(), "AWS::IAM::Policy");
+    for (id, policy) in &policies {
+        assert_eq!(policy["Condition"], "HasDatabricks", "{id}");
+    }
+    let readers = statements().into_iter().filter(|(_, it)| it.to_string().contains("secretsmanager:"));
+    for (id, statement) in readers {
+        assert_eq!(texts(&statement["Action"]), ["secretsmanager:GetSecretValue"], "{id}");
+        assert_eq!(statement["Resource"], json!({ "Ref": "DatabricksSecretArn" }), "{id}");
+    }
+}
+
+#[test]
+fn a_function_that_is_told_of_the_workspace_may_read_its_secret_and_all_are_told_the_same() {
+    let functions = functions();
+    let told: BTreeMap<&str, &Value> = functions
+        .iter()
+        .filter_map(|(name, function)| {
+            Some((name.as_str(), function["Properties"]["Environment"]["Variables"].get("DATABRICKS")?))
+        })
+        .collect();
+    assert!(told.contains_key("share-tables") && told.contains_key("prove-delivery"));
+    for (name, setting) in &told {
+        assert_eq!(*setting, told["share-tables"], "{name}");
+        assert_eq!(allowing(name, "secretsmanager:GetSecretValue").len(), 1, "{name}");
+    }
+    let setting = &told["share-tables"]["Fn::If"];
+    assert_eq!((&setting[0], &setting[2]), (&json!("HasDatabricks"), &json!("")));
+    let text = setting[1]["Fn::Sub"][0].as_str().unwrap();
+    let stated: Value = serde_json::from_str(text).unwrap();
+    let parameters = template()["Parameters"].as_object().unwrap().clone();
+    let named: BTreeSet<String> =
+        stated.as_object().unwrap().values().map(|value| value.as_str().unwrap().to_owned()).collect();
+    for parameter in parameters.keys().filter(|name| name.starts_with("Databricks")) {
+        let named_by = if parameter == "DatabricksDeploymentName" { "Deployment" } else { parameter };
+        assert!(named.contains(&format!("${{{named_by}}}")), "{parameter}");
+    }
+    assert!(!text.contains("clientSecret") && !text.contains("resolve:"), "no secret is in a setting");
 }
 
 /// The partition keys that a statement is limited to; none if it is not.

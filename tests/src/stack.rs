@@ -39,6 +39,26 @@ pub struct StackFile {
     pub mailbox: String,
     /// The gateway's admin URL.
     pub gateway_admin: String,
+    /// The Databricks workspace.
+    pub databricks: DatabricksFile,
+}
+
+/// The Databricks workspace of `stack.json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabricksFile {
+    /// The workspace's URL.
+    pub host: String,
+    /// The stack's service principal.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// Somebody else's service principal.
+    pub other_client_id: String,
+    /// Its secret.
+    pub other_client_secret: String,
+    /// The catalog of the connectors' schemas.
+    pub catalog: String,
 }
 
 /// The stack, as its operator, its producer and its recipients reach it.
@@ -299,18 +319,34 @@ impl Stack {
 
     /// The links in the e-mails to a connector's contact, oldest first.
     pub async fn activation_links(&self, connector: &str) -> Vec<String> {
-        let contact = contact_of(connector);
-        let mailbox: Value = self.http.get(&self.file.mailbox).send().await.unwrap().json().await.unwrap();
-        // By account, and there is one.
-        let accounts = mailbox["messages"].as_object().expect("the mailbox's messages");
-        let mails = accounts.values().filter_map(Value::as_array).flatten().map(Value::to_string);
         let mut links = Vec::new();
-        for mail in mails.filter(|mail| mail.contains(&contact)) {
+        for mail in self.mails(connector).await {
             let link = mail.split("http").skip(1).find(|rest| rest.contains("/activate/")).expect("a link");
             let end = link.find(|c: char| c.is_whitespace() || "\"\\<>".contains(c)).unwrap_or(link.len());
             links.push(format!("http{}", &link[..end]));
         }
         links
+    }
+
+    /// The e-mails to a connector's contact, oldest first, as the mailbox has them.
+    pub async fn mails(&self, connector: &str) -> Vec<String> {
+        let contact = contact_of(connector);
+        let mailbox: Value = self.http.get(&self.file.mailbox).send().await.unwrap().json().await.unwrap();
+        // By account, and there is one.
+        let accounts = mailbox["messages"].as_object().expect("the mailbox's messages");
+        let mails = accounts.values().filter_map(Value::as_array).flatten().map(Value::to_string);
+        mails.filter(|mail| mail.contains(&contact)).collect()
+    }
+
+    /// Whether a text is anywhere in the state table.
+    pub async fn state_holds(&self, text: &str) -> bool {
+        let mut pages = self.dynamodb.scan().table_name(self.output("StateTableName")).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            if page.unwrap().items().iter().any(|item| format!("{item:?}").contains(text)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The texts and numbers of an item of the state table.

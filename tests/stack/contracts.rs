@@ -7,6 +7,8 @@ use aws::sqs::SqsDeadLetterQueue;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
+use testkit::builders::connector;
+use testkit::recipient_contract::recipient_backend_contract;
 use testkit::token_contract::recipient_token_contract;
 use testkit::{
     backfill_contract, lake, metadata_contract as metadata, redrive, sharing as sharing_contract,
@@ -31,6 +33,8 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::rollout_store_contract(&store, &store, &prefix).await;
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
+    let recipient = connector("any", "any").recipient;
+    recipient_backend_contract(&store, &store, &recipient, &prefix).await;
     redrive::undelivered_contract(&store, &store, &prefix).await;
     backfill_contract::backfill_store_contract(&store, &store, &store, &prefix).await;
 }

@@ -15,6 +15,7 @@ mod bad_input;
 mod batches;
 mod cast_policy;
 mod contracts;
+mod databricks;
 mod events;
 mod exactly_once;
 mod formats;

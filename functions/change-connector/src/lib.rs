@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::Backends;
 use delivery::change::{Changing, disable, enable, end_tokens, revoke};
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
@@ -49,14 +50,15 @@ enum Action {
 #[async_trait]
 impl Task for ChangeConnector {
     const STEP: &'static str = "ChangeConnector";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "DATABRICKS"];
     type Input = Input;
     type Output = ChangeReport;
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
-        Ok(Self { connectors: store.clone(), recipients: store, clock: Arc::new(SystemClock) })
+        let recipients = Backends::assemble(environment, &config, store.clone())?.recipients();
+        Ok(Self { connectors: store, recipients, clock: Arc::new(SystemClock) })
     }
 
     fn subject(input: &Input) -> Subject {

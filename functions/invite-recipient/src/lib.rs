@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use aws::ses::SesMailer;
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, Inviter};
@@ -49,7 +50,7 @@ pub enum Input {
 #[async_trait]
 impl Task for InviteRecipient {
     const STEP: &'static str = "InviteRecipient";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT", "SENDER_ADDRESS"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT", "SENDER_ADDRESS", "DATABRICKS"];
     type Input = Input;
     type Output = ();
 
@@ -58,8 +59,10 @@ impl Task for InviteRecipient {
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
         let mailer = Arc::new(SesMailer::new(&config, environment.require("SENDER_ADDRESS")?));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let inviter = LinkInviter::new(store.clone(), mailer, environment.require("SHARING_ENDPOINT")?, clock.clone());
-        Ok(Self { connectors: store, inviter: Arc::new(inviter), clock })
+        let endpoint = environment.require("SHARING_ENDPOINT")?;
+        let open = LinkInviter::new(store.clone(), mailer.clone(), endpoint, clock.clone());
+        let backends = Backends::assemble(environment, &config, store.clone())?;
+        Ok(Self { connectors: store, inviter: backends.inviter(Arc::new(open), mailer), clock })
     }
 
     fn subject(input: &Input) -> Subject {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ports::{Clock, DeliveryStore, SharingBackend, TableLog, TableStore};
 use delivery::promote::{Promoting, Proven, promote};
@@ -29,21 +30,22 @@ impl std::fmt::Debug for PromoteLatest {
 #[async_trait]
 impl Task for PromoteLatest {
     const STEP: &'static str = "PromoteLatest";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET", "DATABRICKS"];
     type Input = Published;
     type Output = ();
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let backend = Backends::assemble(environment, &config, store.clone())?.sharing();
         let bucket = Arc::new(
             environment.require_as("TABLES_BUCKET", "the name of a bucket", |name| aws::s3::bucket(name).ok())?,
         );
         Ok(Self {
             deliveries: store.clone(),
-            tables: store.clone(),
+            tables: store,
             log: Arc::new(ObjectStoreTableLog::new(bucket)),
-            backend: store,
+            backend,
             clock: Arc::new(SystemClock),
         })
     }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::{Backends, Readers};
+use delivery::connector::Backend;
 use delivery::failure::StepError;
-use delivery::ports::{Clock, DeliveryStore, ShareReader};
-use delivery::prove::{Expected, ExpectedRun, Proving, prove, prove_probe};
+use delivery::ids::ConnectorId;
+use delivery::ports::{Clock, ConnectorStore, DeliveryStore};
+use delivery::prove::{Expected, ExpectedRun, Proving, backend_of, prove, prove_probe};
 use events::steps::{ConnectorInput, Proof, Published};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
@@ -15,7 +18,8 @@ use sharing::reader::HttpShareReader;
 /// The function.
 pub struct ProveDelivery {
     deliveries: Arc<dyn DeliveryStore>,
-    reader: Arc<dyn ShareReader>,
+    connectors: Arc<dyn ConnectorStore>,
+    readers: Readers,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,7 +45,7 @@ pub enum Input {
 #[async_trait]
 impl Task for ProveDelivery {
     const STEP: &'static str = "ProveDelivery";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "SHARING_ENDPOINT", "DATABRICKS"];
     type Input = Input;
     type Output = Proof;
 
@@ -53,7 +57,8 @@ impl Task for ProveDelivery {
         let reader = HttpShareReader::new(endpoint, store.clone(), clock.clone()).map_err(|_| {
             SettingsError::Invalid { name: "SHARING_ENDPOINT", expected: "the URL of a sharing server" }
         })?;
-        Ok(Self { deliveries: store, reader: Arc::new(reader), clock })
+        let readers = Backends::assemble(environment, &config, store.clone())?.readers(Arc::new(reader));
+        Ok(Self { deliveries: store.clone(), connectors: store, readers, clock })
     }
 
     fn subject(input: &Input) -> Subject {
@@ -66,11 +71,12 @@ impl Task for ProveDelivery {
     async fn handle(&self, input: Input) -> Result<Proof, StepError> {
         let published = match input {
             Input::Probe { probe } => {
-                return prove_probe(&*self.reader, &probe.connector_id).await.map(|()| Proof::default());
+                return self.prove_probe(&probe.connector_id).await.map(|()| Proof::default());
             }
             Input::Deliveries(published) => published,
         };
-        let ports = Proving { deliveries: &*self.deliveries, reader: &*self.reader, clock: &*self.clock };
+        let reader = self.readers.of(published.table.backend)?;
+        let ports = Proving { deliveries: &*self.deliveries, reader, clock: &*self.clock };
         let runs = published.through().into_iter().map(|(run, table_version)| ExpectedRun {
             run: run.run_id.clone(),
             table_version,
@@ -84,6 +90,14 @@ impl Task for ProveDelivery {
         let failed = prove(ports, &published.batch(), &expected).await?;
         lambda::log_failed_runs(&failed);
         Ok(Proof { failed: failed.into_iter().map(|failed| failed.run.run).collect() })
+    }
+}
+
+impl ProveDelivery {
+    /// A share that is being set up has no delivery to say its backend: the connector does, if there are two.
+    async fn prove_probe(&self, id: &ConnectorId) -> Result<(), StepError> {
+        let backend = if self.readers.differ() { backend_of(&*self.connectors, id).await? } else { Backend::Open };
+        prove_probe(self.readers.of(backend)?, id).await
     }
 }
 
@@ -107,7 +121,8 @@ mod tests {
         let _ = state.provision(&connector("acme", "t")).await.unwrap();
         let function = ProveDelivery {
             deliveries: Arc::new(InMemoryState::default()),
-            reader: Arc::new(InMemoryShareReader { lake, state }),
+            connectors: Arc::new(InMemoryState::default()),
+            readers: Readers::new(Arc::new(InMemoryShareReader { lake, state }), None),
             clock: Arc::new(ManualClock::at_seconds(0)),
         };
         let probe = || serde_json::from_value(json!({"probe": {"connectorId": "acme"}})).unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog};
@@ -57,21 +58,22 @@ pub enum Input {
 #[async_trait]
 impl Task for ProvisionConnector {
     const STEP: &'static str = "ProvisionConnector";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "TABLES_BUCKET", "DATABRICKS"];
     type Input = Input;
     type Output = ConnectorReport;
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let backends = Backends::assemble(environment, &config, store.clone())?;
         let bucket = Arc::new(
             environment.require_as("TABLES_BUCKET", "the name of a bucket", |name| aws::s3::bucket(name).ok())?,
         );
         Ok(Self {
             connectors: store.clone(),
-            runs: store.clone(),
-            backend: store.clone(),
-            recipients: store,
+            runs: store,
+            backend: backends.sharing(),
+            recipients: backends.recipients(),
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
             files: Arc::new(ObjectStoreMetadataFiles::new(bucket)),
             clock: Arc::new(SystemClock),
@@ -114,9 +116,13 @@ impl Task for ProvisionConnector {
 
 #[cfg(test)]
 mod tests {
+    use delivery::connector::Connector;
+    use delivery::failure::FailureCode;
     use delivery::lifecycle::Action;
     use delivery::metadata::MetadataTable;
+    use delivery::ports::{Connected, PortError, ShareReport};
     use delivery::table::TableName;
+    use delivery::timestamp::Timestamp;
     use serde_json::json;
     use testkit::builders::connector_id;
     use testkit::lake::InMemoryLake;
@@ -124,6 +130,81 @@ mod tests {
     use testkit::state::InMemoryState;
 
     use super::*;
+
+    /// A backend whose share does not read back as it was made, and otherwise the one behind it.
+    struct Broken(Arc<InMemoryState>, ShareReport);
+
+    #[async_trait]
+    impl RecipientBackend for Broken {
+        async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
+            self.0.connect(connector).await
+        }
+
+        async fn verify(&self, _: &Connector, _: &[TableName]) -> Result<ShareReport, PortError> {
+            Ok(self.1.clone())
+        }
+
+        async fn expire_tokens(&self, connector: &Connector, seconds: u32, now: Timestamp) -> Result<(), PortError> {
+            self.0.expire_tokens(connector, seconds, now).await
+        }
+
+        async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+            self.0.revoke(connector, now).await
+        }
+    }
+
+    fn function(state: &Arc<InMemoryState>, recipients: Arc<dyn RecipientBackend>) -> ProvisionConnector {
+        let lake = Arc::new(InMemoryLake::default());
+        ProvisionConnector {
+            connectors: state.clone(),
+            runs: state.clone(),
+            backend: state.clone(),
+            recipients,
+            log: lake.clone(),
+            files: lake,
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        }
+    }
+
+    fn provisioned(backend: &str) -> Input {
+        let input = json!({"action": "provision", "execution": "arn:e", "setup": {
+            "connectorId": "acme", "teamId": "t", "workflows": "all", "backend": backend,
+            "recipient": {"type": "token", "secureContact": "data@acme.test"},
+        }});
+        serde_json::from_value(input).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_share_that_does_not_read_back_ends_the_set_up_before_any_data() {
+        let ready = || {
+            let input = json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}});
+            serde_json::from_value(input).unwrap()
+        };
+        let names = || vec!["main.acme.spillway_probe".to_owned()];
+        for (report, code) in [
+            (ShareReport { denied: names(), ..ShareReport::default() }, FailureCode::ShareNotReadable),
+            (ShareReport { missing: names(), ..ShareReport::default() }, FailureCode::ShareIncomplete),
+            (ShareReport { ungranted: true, ..ShareReport::default() }, FailureCode::ShareIncomplete),
+        ] {
+            let state = Arc::new(InMemoryState::default());
+            let broken = function(&state, Arc::new(Broken(state.clone(), report)));
+            for input in [provisioned("open"), ready()] {
+                assert_eq!(broken.handle(input).await.unwrap_err().code, code);
+            }
+            let connector = state.connector(&connector_id("acme")).await.unwrap().unwrap();
+            assert!(!connector.state.takes_data());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connector_keeps_the_backend_of_its_first_set_up() {
+        let state = Arc::new(InMemoryState::default());
+        let function = function(&state, state.clone());
+        function.handle(provisioned("databricks")).await.unwrap();
+        let error = function.handle(provisioned("open")).await.unwrap_err();
+        assert_eq!(error.code, FailureCode::ConnectorInvalid);
+        assert!(error.message.contains("databricks"), "{error}");
+    }
 
     #[tokio::test]
     async fn a_set_up_becomes_a_connector_with_a_probe_and_then_a_ready_one_with_its_metadata_tables() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use aws::sqs::{DeadLetters, MaintenanceQueue, MetadataQueue};
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::metadata_writer::{Writing, drain};
 use delivery::ports::{
@@ -43,21 +44,23 @@ impl BatchTask for PublishMetadata {
         "METADATA_BATCH_SECONDS",
         "MAINTENANCE_QUEUE_URL",
         "REFUSED_MESSAGES_QUEUE_URL",
+        "DATABRICKS",
     ];
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
+        let backend = Backends::assemble(environment, &config, store.clone())?.sharing();
         let bucket = Arc::new(
             environment.require_as("TABLES_BUCKET", "the name of a bucket", |name| aws::s3::bucket(name).ok())?,
         );
         let seconds =
             environment.require_as("METADATA_BATCH_SECONDS", "a number of seconds", |text| text.parse().ok())?;
         Ok(Self {
-            store: store.clone(),
+            store,
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
             files: Arc::new(ObjectStoreMetadataFiles::new(bucket)),
-            backend: store,
+            backend,
             maintenance: Arc::new(MaintenanceQueue::new(&config, environment.require("MAINTENANCE_QUEUE_URL")?)),
             waker: Arc::new(MetadataQueue::new(&config, environment.require("METADATA_QUEUE_URL")?, seconds)),
             refused: Arc::new(DeadLetters::new(&config, environment.require("REFUSED_MESSAGES_QUEUE_URL")?)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
+use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ports::{Clock, DeliveryStore, SharingBackend, TableStore};
 use delivery::share::{Sharing, share};
@@ -27,14 +28,15 @@ impl std::fmt::Debug for ShareTables {
 #[async_trait]
 impl Task for ShareTables {
     const STEP: &'static str = "ShareTables";
-    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME"];
+    const SETTINGS: &'static [&'static str] = &["STATE_TABLE_NAME", "DATABRICKS"];
     type Input = Published;
     type Output = ();
 
     async fn assemble(environment: &Environment) -> Result<Self, SettingsError> {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
-        Ok(Self { deliveries: store.clone(), tables: store.clone(), backend: store, clock: Arc::new(SystemClock) })
+        let backend = Backends::assemble(environment, &config, store.clone())?.sharing();
+        Ok(Self { deliveries: store.clone(), tables: store, backend, clock: Arc::new(SystemClock) })
     }
 
     fn subject(input: &Published) -> Subject {

@@ -19,6 +19,7 @@ use crate::{
     process::{Group, MARK, tail},
     progress::Progress,
     tools::Tools,
+    workspace,
 };
 
 /// The stack's name, locally.
@@ -42,6 +43,8 @@ pub(crate) struct Deployment<'a> {
     pub(crate) endpoint: &'a str,
     /// The gateway's address for sharing clients.
     pub(crate) sharing: &'a str,
+    /// The Databricks workspace.
+    pub(crate) databricks: &'a str,
     /// The stack's mark: a deployment whose command was killed is found by it and ended.
     pub(crate) mark: &'a str,
 }
@@ -54,6 +57,15 @@ pub(crate) struct Deployed {
     pub(crate) outputs: BTreeMap<String, String>,
     /// The function URLs, by logical id.
     pub(crate) function_urls: BTreeMap<String, String>,
+    /// The ARN of the Databricks service principal's secret.
+    #[serde(skip)]
+    pub(crate) secret_arn: String,
+}
+
+/// Where the secret of the service principal is.
+#[derive(Deserialize)]
+struct Kept {
+    arn: String,
 }
 
 /// What decides whether a running stack is up to date: binaries, template, state machines, scripts.
@@ -86,10 +98,12 @@ impl Deployment<'_> {
         let stage = progress.stage("deploying the stack");
         stage.detail("laying out the template");
         let template = self.built_template().await?;
+        stage.detail("keeping the service principal's secret");
+        let secret_arn = self.keep_secret().await?;
         stage.detail("sam deploy");
-        self.sam_deploy(&template).await?;
+        self.sam_deploy(&template, &secret_arn).await?;
         stage.detail("reading the outputs");
-        let deployed = self.after_deploy().await?;
+        let deployed = Deployed { secret_arn, ..self.after_deploy().await? };
         stage.done_with(&format!("{} outputs", deployed.outputs.len()));
         Ok(deployed)
     }
@@ -107,7 +121,7 @@ impl Deployment<'_> {
         Ok(build.join("template.yaml"))
     }
 
-    async fn sam_deploy(&self, template: &Path) -> Result<()> {
+    async fn sam_deploy(&self, template: &Path, secret_arn: &str) -> Result<()> {
         let mut command = self.tool("sam");
         // The function's architecture is this machine's: the binaries run here.
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
@@ -120,20 +134,28 @@ impl Deployment<'_> {
             .arg("--parameter-overrides")
             .arg(format!("Architecture={architecture}"))
             .arg(format!("PublicEndpoint={}/delta-sharing", self.sharing))
+            .arg(format!("DatabricksHost={}", self.databricks))
+            .arg(format!("DatabricksSecretArn={secret_arn}"))
+            .arg(format!("DatabricksCatalog={}", workspace::CATALOG))
+            .arg(format!("DatabricksDeploymentName={}", workspace::DEPLOYMENT))
             .arg(format!("MetadataBatchSeconds={METADATA_BATCH_SECONDS}"))
             .arg(format!("SenderAddress={SENDER}"));
         self.logged(&mut command, "deploying the stack", "deploy.log").await.map(drop)
+    }
+
+    async fn keep_secret(&self) -> Result<String> {
+        let (client_id, client_secret) = workspace::PRINCIPAL;
+        let mut command = self.python("workspace_secret.py");
+        command.args([workspace::SECRET_NAME, client_id, client_secret]);
+        let log = self.logged(&mut command, "keeping the service principal's secret", "secret.log").await?;
+        Ok(last_line::<Kept>(&log)?.arn)
     }
 
     async fn after_deploy(&self) -> Result<Deployed> {
         let mut command = self.python("after_deploy.py");
         command.arg(STACK).arg(SENDER);
         let log = self.logged(&mut command, "reading the stack's outputs", "outputs.log").await?;
-        let text = fs::read_to_string(&log).map_err(Error::file("read", &log))?;
-        let last = text.lines().last().unwrap_or_default();
-        serde_json::from_str(last).map_err(|error| {
-            Error::Project(format!("could not read the stack's outputs in {}: {error}", log.display()))
-        })
+        last_line(&log)
     }
 
     fn python(&self, script: &str) -> Command {
@@ -182,4 +204,12 @@ impl Deployment<'_> {
             output: format!("{}\nsee {}", tail(&log, 40), log.display()),
         })
     }
+}
+
+/// What a program's last line of output says, as JSON.
+fn last_line<T: serde::de::DeserializeOwned>(log: &Path) -> Result<T> {
+    let text = fs::read_to_string(log).map_err(Error::file("read", log))?;
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last)
+        .map_err(|error| Error::Project(format!("could not read the last line of {}: {error}", log.display())))
 }

@@ -36,9 +36,14 @@ pub enum Targets {
 pub struct Functions {
     /// One folder per function, each holding `bootstrap`.
     pub directory: PathBuf,
+    /// The fake Databricks workspace.
+    pub databricks: PathBuf,
     /// Changes when a binary does.
     pub fingerprint: u64,
 }
+
+/// The program of the fake Databricks workspace.
+const WORKSPACE: &str = "fake-databricks";
 
 /// Room for a first build and the stack's data.
 const FREE_MEBIBYTES_MIN: u64 = 2048;
@@ -69,8 +74,12 @@ pub async fn build(project: &Project, targets: Targets, progress: &Progress) -> 
         lay_out(source, &directory.join(name)).await?.hash(&mut hasher);
         name.hash(&mut hasher);
     }
+    let fake =
+        executables.get(WORKSPACE).ok_or_else(|| Error::Project(format!("there is no program `{WORKSPACE}`")))?;
+    lay_out(fake, &directory.join(WORKSPACE)).await?;
     stage.done_with(&format!("{} functions", names.len()));
-    Ok(Functions { directory, fingerprint: hasher.finish() })
+    let databricks = directory.join(WORKSPACE).join("bootstrap");
+    Ok(Functions { directory, databricks, fingerprint: hasher.finish() })
 }
 
 /// The functions: the folders below `functions/` that are packages.

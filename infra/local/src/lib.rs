@@ -21,6 +21,7 @@ pub mod progress;
 pub mod stack;
 mod stack_file;
 pub mod tools;
+mod workspace;
 
 pub use deploy::{SENDER, STACK};
 pub use emulator::REGION;

@@ -23,8 +23,9 @@ use crate::{
     gateway::{Ports, client::Admin},
     process::{self, MARK, ProcessId, spawn_detached, tail},
     progress::Progress,
-    stack_file::{StackFile, address, sharing},
+    stack_file::{DatabricksFile, StackFile, address, sharing},
     tools::{Requirements, Tools},
+    workspace,
 };
 
 /// What to do about an instance that is running already.
@@ -56,6 +57,9 @@ struct State {
     ports: Option<Ports>,
     gateway: Option<ProcessId>,
     emulator: Option<ProcessId>,
+    databricks: Option<ProcessId>,
+    /// The Databricks workspace's URL.
+    databricks_url: Option<String>,
     /// The fingerprint of what is deployed; nothing while a deployment is under way.
     deployed: Option<String>,
 }
@@ -119,7 +123,7 @@ impl LocalStack {
         }
 
         place.clean().await?;
-        let mut running = Running::start(&place, &program, &tools, progress).await?;
+        let mut running = Running::start(&place, &program, &functions, &tools, progress).await?;
         let file = running.deploy(project, &tools, &functions, fingerprint, progress).await?;
         running.ends = false;
         let (state, outcome) = (running.state.clone(), Outcome::Started);
@@ -235,12 +239,13 @@ impl Place {
     async fn healthy(&self) -> Option<State> {
         let state: State = files::read_json(&self.state_file())?;
         state.deployed.as_ref()?;
-        let alive = state.gateway?.is_alive() && state.emulator?.is_alive();
+        let alive = state.gateway?.is_alive() && state.emulator?.is_alive() && state.databricks?.is_alive();
         let admin = Admin::at(&address(state.ports?.admin));
         let ready = format!("{}/_ministack/ready", address(state.ports?.aws));
         let answers = alive
             && admin.health().await.is_ok()
-            && crate::http::send(hyper::Method::GET, &ready, bytes::Bytes::new()).await.is_ok();
+            && crate::http::send(hyper::Method::GET, &ready, bytes::Bytes::new()).await.is_ok()
+            && workspace::answers(state.databricks_url.as_ref()?).await;
         answers.then_some(state)
     }
 
@@ -297,12 +302,19 @@ impl Drop for Running {
 }
 
 impl Running {
-    async fn start(place: &Place, program: &Path, tools: &Tools, progress: &Progress) -> Result<Self> {
+    async fn start(
+        place: &Place,
+        program: &Path,
+        functions: &Functions,
+        tools: &Tools,
+        progress: &Progress,
+    ) -> Result<Self> {
         let stage = progress.stage("starting the emulator");
         for attempt in 1.. {
             let mut running = Self::record(place)?;
             running.start_gateway(program).await?;
             if running.start_emulator(tools).await?.is_some() {
+                running.start_databricks(&functions.databricks).await?;
                 stage.done_with(&address(running.ports()?.aws));
                 return Ok(running);
             }
@@ -324,6 +336,8 @@ impl Running {
             ports: None,
             gateway: None,
             emulator: None,
+            databricks: None,
+            databricks_url: None,
             deployed: None,
         };
         let running = Self { place: place.clone(), state, ends: true };
@@ -378,6 +392,20 @@ impl Running {
         emulator::ready(&mut child, self.state.emulator_port, &log).await
     }
 
+    async fn start_databricks(&mut self, program: &Path) -> Result<()> {
+        let log = self.place.log("databricks.log");
+        let (mut child, process) = workspace::start(program, self.state.emulator_port, &log, &self.state.mark)?;
+        self.state.databricks = Some(process);
+        self.save()?;
+        self.state.databricks_url = Some(workspace::ready(&mut child, &log).await?.url);
+        self.save()
+    }
+
+    fn databricks_url(&self) -> Result<String> {
+        let missing = || Error::Project("the Databricks workspace has no address".to_owned());
+        self.state.databricks_url.clone().ok_or_else(missing)
+    }
+
     async fn deploy(
         &mut self,
         project: &Project,
@@ -397,12 +425,16 @@ impl Running {
             directory: &self.place.directory,
             endpoint: &address(ports.aws),
             sharing: &address(ports.sharing),
+            databricks: &self.databricks_url()?,
             mark: &self.state.mark,
         };
         let deployed = deployment.run(progress).await?;
         let sharing = sharing(&deployed)?;
         Admin::at(&address(ports.admin)).set_sharing_host(&sharing.host).await?;
-        let file = StackFile::new(ports, self.state.emulator_port, &sharing.path, deployed.outputs);
+        let bucket = deployed.outputs.get("TablesBucketName").map(String::as_str).unwrap_or_default();
+        workspace::make_catalog(&self.databricks_url()?, bucket).await?;
+        let databricks = DatabricksFile::new(&self.databricks_url()?, &deployed.secret_arn);
+        let file = StackFile::new(ports, self.state.emulator_port, &sharing.path, deployed.outputs, databricks);
         files::write_json(&self.place.stack_file(), &file)?;
         self.state.deployed = Some(fingerprint);
         self.save()?;

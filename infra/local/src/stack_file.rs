@@ -9,6 +9,7 @@ use crate::{
     emulator::{REGION, ROOT_KEY},
     error::{Error, Result},
     gateway::Ports,
+    workspace,
 };
 
 /// What `stack.json` says: all that a client of the local stack needs.
@@ -33,11 +34,61 @@ pub struct StackFile {
     pub mailbox: String,
     /// The gateway's admin API: request counts and faults.
     pub gateway_admin: String,
+    /// The Databricks workspace.
+    pub databricks: DatabricksFile,
+}
+
+/// What a test needs of the Databricks workspace. Its requests and faults are at `<host>/_fake/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabricksFile {
+    /// The workspace's URL.
+    pub host: String,
+    /// The stack's service principal.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The ARN of the secret's place.
+    pub secret_arn: String,
+    /// Somebody else's service principal.
+    pub other_client_id: String,
+    /// Its secret.
+    pub other_client_secret: String,
+    /// The catalog of the connectors' schemas.
+    pub catalog: String,
+    /// What the stack calls itself in the workspace.
+    pub deployment: String,
+    /// The SQL warehouse.
+    pub warehouse_id: String,
+}
+
+impl DatabricksFile {
+    pub(crate) fn new(url: &str, secret_arn: &str) -> Self {
+        let [(client_id, client_secret), (other_client_id, other_client_secret)] =
+            [workspace::PRINCIPAL, workspace::OTHER_PRINCIPAL].map(|(id, secret)| (id.to_owned(), secret.to_owned()));
+        Self {
+            host: url.to_owned(),
+            client_id,
+            client_secret,
+            secret_arn: secret_arn.to_owned(),
+            other_client_id,
+            other_client_secret,
+            catalog: workspace::CATALOG.to_owned(),
+            deployment: workspace::DEPLOYMENT.to_owned(),
+            warehouse_id: workspace::WAREHOUSE.to_owned(),
+        }
+    }
 }
 
 impl StackFile {
     /// Puts the file together. Everything in it leads through the gateway.
-    pub(crate) fn new(ports: Ports, emulator_port: u16, sharing_path: &str, outputs: BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(
+        ports: Ports,
+        emulator_port: u16,
+        sharing_path: &str,
+        outputs: BTreeMap<String, String>,
+        databricks: DatabricksFile,
+    ) -> Self {
         let endpoint = address(ports.aws);
         // The emulator names itself in queue addresses; clients are to go through the gateway.
         let direct = address(emulator_port);
@@ -52,6 +103,7 @@ impl StackFile {
             outputs,
             sharing_endpoint: address(ports.sharing) + sharing_path,
             gateway_admin: address(ports.admin),
+            databricks,
         }
     }
 }
@@ -101,7 +153,11 @@ mod tests {
     fn deployed(output: Option<&str>, urls: &[&str]) -> Deployed {
         let outputs = output.map(|url| ("SharingEndpoint".to_owned(), url.to_owned()));
         let function_urls = urls.iter().enumerate().map(|(index, url)| (index.to_string(), (*url).to_owned()));
-        Deployed { outputs: outputs.into_iter().collect(), function_urls: function_urls.collect() }
+        Deployed {
+            outputs: outputs.into_iter().collect(),
+            function_urls: function_urls.collect(),
+            secret_arn: String::new(),
+        }
     }
 
     #[test]
@@ -122,7 +178,13 @@ mod tests {
         let ports = Ports { aws: 1001, sharing: 1002, admin: 1003 };
         let queue = "http://127.0.0.1:4566/000000000000/q".to_owned();
         let outputs = BTreeMap::from([("RunCompletedQueueUrl".to_owned(), queue)]);
-        let file = StackFile::new(ports, 4566, "/delta-sharing", outputs);
+        let file = StackFile::new(
+            ports,
+            4566,
+            "/delta-sharing",
+            outputs,
+            DatabricksFile::new("http://127.0.0.1:1004", "arn:s"),
+        );
         let expected = serde_json::json!({
             "awsEndpoint": "http://127.0.0.1:1001",
             "region": "us-east-1",
@@ -133,6 +195,17 @@ mod tests {
             "sharingEndpoint": "http://127.0.0.1:1002/delta-sharing",
             "mailbox": "http://127.0.0.1:1001/_ministack/ses/messages",
             "gatewayAdmin": "http://127.0.0.1:1003",
+            "databricks": {
+                "host": "http://127.0.0.1:1004",
+                "clientId": "principal-1",
+                "clientSecret": "secret-1",
+                "secretArn": "arn:s",
+                "otherClientId": "principal-2",
+                "otherClientSecret": "secret-2",
+                "catalog": "main",
+                "deployment": "local",
+                "warehouseId": "warehouse-1",
+            },
         });
         assert_eq!(serde_json::to_value(file).ok(), Some(expected));
     }

@@ -1,4 +1,4 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge and SES.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES and Secrets Manager.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -10,6 +10,8 @@ pub mod dynamo;
 pub mod eventbridge;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "secretsmanager")]
+pub mod secrets;
 #[cfg(feature = "ses")]
 pub mod ses;
 #[cfg(feature = "sfn")]
@@ -17,14 +19,22 @@ pub mod sfn;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 
-#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "sqs", feature = "sfn", feature = "ses"))]
+#[cfg(any(
+    feature = "dynamodb",
+    feature = "eventbridge",
+    feature = "secretsmanager",
+    feature = "ses",
+    feature = "sfn",
+    feature = "sqs"
+))]
 mod failure;
 
 use std::time::Duration;
 
+use aws_config::BehaviorVersion;
+pub use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;

@@ -8,6 +8,7 @@ use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
 use crate::lifecycle::{Action, Actor, AuditEntry, Changed, Refusal};
 use crate::ports::{Clock, ConnectorStore, PortError, PortErrorKind, RecipientBackend};
+use crate::share;
 
 /// What changing a connector needs of the world.
 #[derive(Clone, Copy)]
@@ -128,6 +129,10 @@ pub(crate) fn refused(refusal: Refusal) -> StepError {
 }
 
 pub(crate) fn classify(error: PortError) -> StepError {
+    let error = match share::refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Denied => (FailureCode::ChangeDenied, "the function's role lacks a permission"),
         PortErrorKind::Throttled

@@ -233,6 +233,18 @@ codes! {
     ConnectorRevoked = "CONNECTOR_REVOKED", Share, Rejected;
     /// The sharing backend did not answer.
     ShareUnavailable = "SHARE_UNAVAILABLE", Share, Transient;
+    /// A share does not read back as it was made: a table or the grant is not there.
+    ShareIncomplete = "SHARE_INCOMPLETE", Share, Transient;
+    /// The sharing backend's principal lacks a privilege.
+    ShareDenied = "SHARE_DENIED", Share, Defect;
+    /// Recipients cannot read a table of the share, because the share's owner may not.
+    ShareNotReadable = "SHARE_NOT_READABLE", Share, Defect;
+    /// The share takes no more tables.
+    ShareFull = "SHARE_FULL", Share, Rejected;
+    /// A table's path, or its name, is taken in the metastore.
+    TablePathTaken = "TABLE_PATH_TAKEN", Share, Defect;
+    /// The sharing backend does not take a request, or answers with what cannot be understood.
+    ShareInvalid = "SHARE_INVALID", Share, Defect;
     /// The sharing function ended without an answer, several times.
     ShareInterrupted = "SHARE_INTERRUPTED", Share, Transient;
 

@@ -18,6 +18,7 @@ use crate::ports::{
     BatchBegun, CatalogueChange, Clock, Commit, DataChange, DataFile, LoggedCommit, MaintenanceRequests, MetadataFiles,
     MetadataStore, MetadataWriterWaker, More, PortError, PortErrorKind, SharingBackend, TableLog, WriteOutcome,
 };
+use crate::share::refused;
 use crate::table::TableName;
 
 /// The most versions that one attempt offers a commit as.
@@ -422,6 +423,10 @@ fn conflict() -> StepError {
 }
 
 fn classify(error: PortError) -> StepError {
+    let error = match refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Throttled | PortErrorKind::Unavailable => {
             (FailureCode::MetadataUnavailable, "the state table, the storage or a queue did not answer")

@@ -67,6 +67,50 @@ pub enum PortErrorKind {
     InvalidData,
 }
 
+/// What a sharing backend holds against a step, for good: the source of a [`PortError`] that retrying does not mend.
+#[derive(Debug, thiserror::Error)]
+#[error("the sharing backend refuses")]
+pub struct Refused {
+    /// What it is about; [`crate::share::refused`] makes a code of it.
+    pub refusal: Refusal,
+    /// What the backend says, whole. Names of its own are in it, and no secret.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Refused {
+    /// A refusal, with what the backend says.
+    #[must_use]
+    pub fn new(refusal: Refusal, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { refusal, source: source.into() }
+    }
+
+    /// What a backend refused, if that is what an error is about.
+    #[must_use]
+    pub fn of(error: &PortError) -> Option<&Self> {
+        error.source.downcast_ref()
+    }
+}
+
+/// What a sharing backend refuses, by what somebody has to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The backend's principal may not do this.
+    Denied,
+    /// The share's owner may not read a table, so recipients cannot.
+    NotReadable,
+    /// The share takes no more tables.
+    Full,
+    /// A table's path or name is taken in the metastore.
+    PathTaken,
+    /// The reader's recipient is somebody else's.
+    Foreign,
+    /// The deployment has no such backend.
+    Unsupported,
+    /// The request is not one that the backend takes, or its answer cannot be understood.
+    Invalid,
+}
+
 /// Passes the time in, so that steps can be replayed.
 pub trait Clock: Send + Sync {
     /// The present instant.

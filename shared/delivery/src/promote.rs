@@ -16,6 +16,7 @@ use crate::ports::{
     Clock, Commit, DataChange, DataFile, DeliveryStore, LoggedCommit, PortError, PortErrorKind, SharingBackend,
     TableLog, TableStore, WriteOutcome,
 };
+use crate::share::refused;
 use crate::state::Step;
 use crate::table::{LatestTable, Membership, Mirrored, TableName, WorkflowLabel};
 use crate::timestamp::Timestamp;
@@ -94,6 +95,10 @@ pub async fn promote(
         if membership == Membership::Unshared {
             ports.backend.add_table(connector, &table).await.map_err(classify)?;
             membership = Membership::Shared;
+        }
+        if known.as_ref().map(|latest| &latest.mirrored.source) != Some(&reached.mirrored.source) {
+            // Another version table means other columns. Noted below only when the backend knows them.
+            ports.backend.refresh_table(connector, &table).await.map_err(classify)?;
         }
         let latest =
             LatestTable { table_version: reached.table_version, mirrored: reached.mirrored, shared: membership };
@@ -324,6 +329,10 @@ fn mirrored_after(before: Option<Position>, commit: &LoggedCommit) -> Result<Mir
 }
 
 fn classify(error: PortError) -> StepError {
+    let error = match refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Throttled | PortErrorKind::Unavailable => {
             (FailureCode::PublishUnavailable, "the state table or the storage did not answer")

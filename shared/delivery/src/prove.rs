@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::batch::{Batch, FailedRun, Others, settle};
+use crate::connector::Backend;
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, RunId, sha256_hex};
 use crate::ports::{
-    Clock, DeliveryStore, FetchedFile, PortError, PortErrorKind, ReadScope, ShareReader, SharedFile, SharedView,
+    Clock, ConnectorStore, DeliveryStore, FetchedFile, PortError, PortErrorKind, ReadScope, ShareReader, SharedFile,
+    SharedView,
 };
 use crate::schema::is_private_name;
+use crate::share::refused;
 use crate::state::Step;
 use crate::table::TableName;
 
@@ -162,6 +165,18 @@ fn check_file(file: &SharedFile, fetched: &FetchedFile) -> Result<(), StepError>
     Ok(())
 }
 
+/// Which backend serves a connector.
+///
+/// # Errors
+///
+/// Codes of phase `proof`, and `CONNECTOR_NOT_FOUND`.
+pub async fn backend_of(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<Backend, StepError> {
+    let connector = connectors.connector(id).await.map_err(classify)?;
+    connector.map(|connector| connector.backend).ok_or_else(|| {
+        StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist; start SetupConnector first")
+    })
+}
+
 /// Reads the probe table of a new share: it is there, and it is empty.
 ///
 /// # Errors
@@ -176,6 +191,10 @@ pub async fn prove_probe(reader: &dyn ShareReader, connector: &ConnectorId) -> R
 }
 
 fn classify(error: PortError) -> StepError {
+    let error = match refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Throttled | PortErrorKind::Unavailable => {
             (FailureCode::ProofUnavailable, "the sharing endpoint did not answer")

@@ -9,9 +9,10 @@ use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
     Clock, Commit, Connected, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
-    Provisioned, RecipientBackend, RunStore, SharingBackend, TableLog,
+    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
+use crate::share::{check, refused};
 use crate::table::TableName;
 
 /// What provisioning needs of the world.
@@ -48,6 +49,16 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
     let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
     let connector = match &existing {
         Some(existing) if existing.team != wanted.team => return Err(taken()),
+        // Its tables are where the other backend's recipients look for them.
+        Some(existing) if existing.backend != wanted.backend => {
+            return Err(StepError::new(
+                FailureCode::ConnectorInvalid,
+                format!(
+                    "the connector is served by the {} backend, for its whole life; choose another id for another one",
+                    existing.backend.as_str()
+                ),
+            ));
+        }
         Some(existing) => Connector {
             // Setting up anew is all that brings a revoked connector back.
             state: if existing.state == ConnectorState::Revoked {
@@ -104,7 +115,13 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
     // Written by an earlier attempt, or now: the same table.
     let _ = ports.log.write(&connector.id, &TableName::probe(), 0, &commit).await.map_err(classify)?;
     ports.backend.add_table(&connector.id, &TableName::probe()).await.map_err(classify)?;
+    verify(ports, &connector, &[TableName::probe()]).await?;
     Ok(connector)
+}
+
+/// Reads back what the backend was asked for: tables, and the recipient's right to read them.
+async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableName]) -> Result<(), StepError> {
+    check(&ports.recipients.verify(connector, tables).await.map_err(classify)?)
 }
 
 /// Marks a connector whose probe was read back as ready, takes the probe table out of the share and puts the metadata
@@ -122,6 +139,8 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor
     if !connector.activity_log {
         ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
     }
+    let tables: Vec<_> = tables_of(&connector).into_iter().map(MetadataTable::name).collect();
+    verify(ports, &connector, &tables).await?;
     if connector.state != ConnectorState::Provisioning {
         return Ok(connector);
     }
@@ -147,7 +166,7 @@ async fn change(
     }
 }
 
-/// Invites the recipient, unless that was done before.
+/// Invites the recipient if it reads by a token, unless that was done before.
 ///
 /// # Errors
 ///
@@ -159,6 +178,10 @@ pub async fn invite(
     id: &ConnectorId,
 ) -> Result<(), StepError> {
     let connector = connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
+    if connector.recipient.token().is_none() {
+        // Who reads in a metastore of its own finds the share there.
+        return Ok(());
+    }
     match inviter.invitation(&connector).await.map_err(classify)? {
         Invitation::Open | Invitation::Used => Ok(()),
         Invitation::Unsent => send_invitation(inviter, clock, &connector, classify).await,
@@ -173,7 +196,7 @@ pub(crate) async fn send_invitation(
     classify: fn(PortError) -> StepError,
 ) -> Result<(), StepError> {
     inviter.invite(connector, clock.now()).await.map_err(|error| {
-        if error.kind == PortErrorKind::Denied {
+        if error.kind == PortErrorKind::Denied && Refused::of(&error).is_none() {
             return StepError::caused(
                 FailureCode::InvitationRefused,
                 "the mail service refused the activation e-mail; verify the sender, and check the secure contact",
@@ -214,6 +237,10 @@ fn not_found() -> StepError {
 }
 
 fn classify(error: PortError) -> StepError {
+    let error = match refused(error) {
+        Ok(refused) => return refused,
+        Err(error) => error,
+    };
     let (code, message) = match error.kind {
         PortErrorKind::Denied => (FailureCode::SetupDenied, "a set-up function's role lacks a permission"),
         PortErrorKind::Throttled

@@ -478,6 +478,40 @@ async fn latest_follows_the_newest_finished_run() {
 }
 
 #[tokio::test]
+async fn the_backend_hears_of_every_switch_of_latest_and_of_no_other_commit() {
+    let refreshed =
+        |world: &World| world.state.faults.calls().iter().filter(|call| **call == "refresh a table").count();
+    let switching = |id, at| with_fields(a_run(id, at), vec![field("other", "NUMBER")]);
+    let world = World::new().await;
+    for (run, expected) in [
+        (a_run("r1", 10), 1),
+        (a_run("r2", 20), 1),
+        (switching("r3", 30), 2),
+        (switching("r4", 40), 2),
+        (a_run("r5", 50), 3),
+    ] {
+        world.record(&run).await;
+        world.deliver(&run).await.unwrap();
+        assert_eq!(refreshed(&world), expected, "after {}", run.key.run);
+    }
+    // A refresh that failed is made good by the next attempt, though the switch itself is in the log.
+    let (calm, struck) = (World::new().await, World::new().await);
+    let (first, last) = (a_run("r1", 10), switching("r2", 20));
+    for world in [&calm, &struck] {
+        world.record(&first).await;
+        world.deliver(&first).await.unwrap();
+        world.record(&last).await;
+    }
+    calm.deliver(&last).await.unwrap();
+    let refresh = calm.state.faults.calls().iter().rposition(|call| *call == "refresh a table").unwrap();
+    struck.state.faults.fail_call(refresh, PortErrorKind::Unavailable, Strikes::Before);
+    struck.deliver(&last).await.unwrap_err();
+    let before = refreshed(&struck);
+    struck.deliver(&last).await.unwrap();
+    assert_eq!(refreshed(&struck), before + 1);
+}
+
+#[tokio::test]
 async fn a_connector_that_is_missing_or_not_ready_takes_nothing() {
     let world = World::new().await;
     let run = a_run("r", 10);

@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::ReadyCatalog;
 use crate::answer::{Answer, Refusal};
 use crate::faults::{Fault, FaultBody, FaultTime};
 use crate::server::Workspace;
@@ -85,4 +86,38 @@ pub(crate) async fn faults_left(State(workspace): State<Arc<Workspace>>) -> Json
 pub(crate) async fn end_tokens(State(workspace): State<Arc<Workspace>>) -> StatusCode {
     workspace.metastore().oauth_tokens.clear();
     StatusCode::NO_CONTENT
+}
+
+/// A catalog as the operator makes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct CatalogInput {
+    name: String,
+    location_url: String,
+}
+
+/// Makes a catalog with its external location, with all that the service principals need in it.
+pub(crate) async fn add_catalog(State(workspace): State<Arc<Workspace>>, body: bytes::Bytes) -> Answer {
+    let input: CatalogInput = crate::answer::read(&body)?;
+    let ready = ReadyCatalog { name: input.name, location_url: input.location_url };
+    workspace.metastore().make_ready(&ready, workspace.options.principals.keys());
+    Ok(Json(json!({})))
+}
+
+/// Who is to own a table.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct OwnerInput {
+    table: String,
+    owner: String,
+}
+
+/// Gives a table to another owner, which takes SELECT from the one of before.
+pub(crate) async fn set_table_owner(State(workspace): State<Arc<Workspace>>, body: bytes::Bytes) -> Answer {
+    let input: OwnerInput = crate::answer::read(&body)?;
+    let mut metastore = workspace.metastore();
+    let table = metastore.tables.get_mut(&input.table);
+    let table = table.ok_or_else(|| Refusal::invalid(format!("there is no table {}", input.table)))?;
+    table.owner = input.owner;
+    Ok(Json(json!({})))
 }

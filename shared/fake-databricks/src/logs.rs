@@ -1,10 +1,14 @@
 //! The logs of registered tables, read for their columns only.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use delivery::ports::PortErrorKind;
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
 use serde_json::Value;
+use tables::snapshot::TableReader;
 
 use crate::state::Column;
 
@@ -39,51 +43,44 @@ impl TableLogs for StatedLogs {
     }
 }
 
-/// Logs behind an HTTP endpoint that serves `s3://bucket/key` as `<base>/bucket/key`, as a local object store or a
-/// plain file server does. Reads the log from its first entry, so it finds nothing once that is cleaned up.
+/// The logs of tables in the buckets of an S3 endpoint, read as any reader of Delta tables does: from the newest
+/// checkpoint on. Key, secret and region are those of the process (`AWS_ACCESS_KEY_ID` and so on).
 #[derive(Debug)]
-pub struct HttpLogs {
-    base_url: String,
-    client: reqwest::Client,
+pub struct StoredLogs {
+    endpoint: String,
 }
 
-impl HttpLogs {
-    /// Logs below a URL.
+impl StoredLogs {
+    /// Logs behind an endpoint.
     #[must_use]
-    pub fn new(base_url: &str) -> Self {
-        Self { base_url: base_url.trim_end_matches('/').to_owned(), client: reqwest::Client::new() }
+    pub fn new(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.trim_end_matches('/').to_owned() }
     }
 }
 
 #[async_trait]
-impl TableLogs for HttpLogs {
+impl TableLogs for StoredLogs {
     async fn schema_text(&self, location: &str) -> Result<Option<String>, String> {
-        let Some(path) = location.strip_prefix("s3://") else { return Err(format!("{location} is not on S3")) };
-        let mut newest = None;
-        for version in 0_u64.. {
-            let url = format!("{}/{path}/_delta_log/{version:020}.json", self.base_url);
-            let answer = self.client.get(&url).send().await.map_err(|error| error.to_string())?;
-            if answer.status() == http::StatusCode::NOT_FOUND {
-                break;
-            }
-            if !answer.status().is_success() {
-                return Err(format!("the log's storage answered {}", answer.status()));
-            }
-            let entry = answer.text().await.map_err(|error| error.to_string())?;
-            newest = schema_of_entry(&entry).or(newest);
-        }
-        Ok(newest)
+        let Some(place) = location.strip_prefix("s3://") else { return Err(format!("{location} is not on S3")) };
+        let (bucket, path) = place.split_once('/').ok_or_else(|| format!("{location} is a whole bucket"))?;
+        let bucket = AmazonS3Builder::from_env()
+            .with_endpoint(&self.endpoint)
+            .with_allow_http(true)
+            .with_virtual_hosted_style_request(false)
+            .with_bucket_name(bucket)
+            .build()
+            .map_err(|error| error.to_string())?;
+        newest_schema(Arc::new(bucket), path).await
     }
 }
 
-/// The schema text in a log entry, if it sets one.
-fn schema_of_entry(entry: &str) -> Option<String> {
-    let actions = entry.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut texts = actions.filter_map(|action| {
-        let text = action.get("metaData")?.get("schemaString")?.as_str()?;
-        Some(text.to_owned())
-    });
-    texts.next_back()
+/// The newest schema text of the table at a path.
+async fn newest_schema(store: Arc<dyn ObjectStore>, path: &str) -> Result<Option<String>, String> {
+    match TableReader::new(store).snapshot(path.trim_end_matches('/'), None).await {
+        Ok(snapshot) => Ok(Some(snapshot.metadata.schema_string.clone())),
+        Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("{error}: {}", error.source)),
+    }
 }
 
 /// The columns of a schema text, as the catalog words them.
@@ -221,36 +218,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_schema_of_an_entry_is_its_metadata_s() {
-        let entry = format!(
-            "{}\n{}\n",
-            serde_json::json!({"protocol": {"minReaderVersion": 1}}),
-            serde_json::json!({"metaData": {"id": "x", "schemaString": SCHEMA}})
-        );
-        assert_eq!(schema_of_entry(&entry).as_deref(), Some(SCHEMA));
-        assert_eq!(schema_of_entry(r#"{"add":{"path":"a"}}"#), None);
-    }
-
     #[tokio::test]
-    async fn a_log_behind_http_is_read_to_its_newest_schema() {
-        use axum::Router;
-        use axum::routing::get;
-        let metadata = |text: &str| serde_json::json!({"metaData": {"schemaString": text}}).to_string();
-        let (first, second) = (metadata("first"), metadata("second"));
-        let entry = |version: u32| format!("/tables/connectors/acme/T/_delta_log/{version:020}.json");
-        let router = Router::new()
-            .route(&entry(0), get(async || first))
-            .route(&entry(1), get(async || r#"{"add":{"path":"a.parquet"}}"#))
-            .route(&entry(2), get(async || second));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let logs = HttpLogs::new(&format!("http://{}/", listener.local_addr().unwrap()));
-        let server = tokio::spawn(axum::serve(listener, router).into_future());
-        let newest = logs.schema_text("s3://tables/connectors/acme/T").await.unwrap();
-        assert_eq!(newest.as_deref(), Some("second"));
-        assert_eq!(logs.schema_text("s3://tables/connectors/acme/U").await, Ok(None));
-        assert!(logs.schema_text("file:///tables").await.is_err());
-        server.abort();
-        assert!(server.await.unwrap_err().is_cancelled());
+    async fn a_log_is_read_from_its_newest_checkpoint_to_its_newest_schema() {
+        use object_store::{ObjectStoreExt as _, PutPayload};
+        let store = Arc::new(object_store::memory::InMemory::new());
+        let metadata = |text: &str| {
+            serde_json::json!({"metaData": {
+                "id": "00000000-0000-4000-8000-000000000000", "format": {"provider": "parquet", "options": {}},
+                "schemaString": text, "partitionColumns": [], "configuration": {},
+            }})
+        };
+        let protocol = serde_json::json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+        let path = "connectors/acme/T";
+        for (version, entry) in [
+            (0_u64, format!("{protocol}\n{}", metadata("first"))),
+            (1, serde_json::json!({"commitInfo": {}}).to_string()),
+            (2, metadata("second").to_string()),
+        ] {
+            let key = format!("{path}/_delta_log/{version:020}.json");
+            store.put(&key.into(), PutPayload::from(entry.into_bytes())).await.unwrap();
+        }
+        assert_eq!(newest_schema(store.clone(), path).await, Ok(Some("second".to_owned())));
+        assert_eq!(newest_schema(store, "connectors/acme/U").await, Ok(None));
+        assert!(StoredLogs::new("http://127.0.0.1:1").schema_text("file:///tables").await.is_err());
     }
 }

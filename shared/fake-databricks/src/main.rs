@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use delivery::ports::Clock;
 use delivery::timestamp::Timestamp;
-use fake_databricks::logs::HttpLogs;
+use fake_databricks::logs::StoredLogs;
 use fake_databricks::{AlreadyExists, FakeDatabricks, Options, ReadyCatalog, Switch};
 
 struct MachineClock;
@@ -35,7 +35,7 @@ fn options(arguments: impl Iterator<Item = String>) -> Result<(Options, u16), St
             "--statement-polls" => options.statement_polls = number(&value()?)?,
             "--empty-pages" => options.empty_pages = Switch::On,
             "--already-exists-400" => options.already_exists = AlreadyExists::BadRequest,
-            "--logs" => options.logs = Some(Arc::new(HttpLogs::new(&value()?))),
+            "--logs" => options.logs = Some(Arc::new(StoredLogs::new(&value()?))),
             "--catalog" => catalog = Some(value()?),
             "--location" => location = Some(value()?),
             other => return Err(format!("{other} is not an option")),

@@ -112,7 +112,9 @@ pub(crate) fn router(workspace: Arc<Workspace>) -> Router {
     let admin = Router::new()
         .route("/requests", get(admin::requests).delete(admin::forget_requests))
         .route("/faults", post(admin::add_fault).get(admin::faults_left))
-        .route("/end-tokens", post(admin::end_tokens));
+        .route("/end-tokens", post(admin::end_tokens))
+        .route("/catalogs", post(admin::add_catalog))
+        .route("/table-owners", post(admin::set_table_owner));
     Router::new()
         .nest("/api/2.1/unity-catalog", unity_catalog)
         .route("/api/2.0/sql/statements", post(statements::execute))

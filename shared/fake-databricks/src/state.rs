@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::Refusal;
-use crate::{Options, tables};
+use crate::{Options, ReadyCatalog, tables};
 
 /// Everything that the workspace keeps. Keys are names in lower case.
 #[derive(Debug, Default)]
@@ -171,7 +171,15 @@ impl Metastore {
     /// The metastore as its operator leaves it.
     pub(crate) fn new(options: &Options) -> Self {
         let mut metastore = Self::default();
-        let Some(ready) = &options.catalog else { return metastore };
+        if let Some(ready) = &options.catalog {
+            metastore.make_ready(ready, options.principals.keys());
+        }
+        metastore
+    }
+
+    /// Makes a catalog as the operator does, for these service principals. Doing it again changes nothing.
+    pub(crate) fn make_ready<'a>(&mut self, ready: &ReadyCatalog, principals: impl Iterator<Item = &'a String>) {
+        let metastore = self;
         let owner = "operator".to_owned();
         let name = ready.name.to_lowercase();
         let credential = Credential {
@@ -189,7 +197,7 @@ impl Metastore {
         };
         metastore.locations.insert(name.clone(), location);
         metastore.catalogs.insert(name.clone(), Catalog { owner, comment: None, storage_root: None });
-        for principal in options.principals.keys() {
+        for principal in principals {
             for privilege in ["CREATE_SCHEMA", "USE_CATALOG", "USE_SCHEMA", "EXTERNAL_USE_SCHEMA"] {
                 metastore.grant("catalog", &name, principal, privilege);
             }
@@ -197,7 +205,6 @@ impl Metastore {
                 metastore.grant("external_location", &name, principal, privilege);
             }
         }
-        metastore
     }
 
     /// A UUID that nothing else has.

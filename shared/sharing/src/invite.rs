@@ -1,12 +1,13 @@
-//! Inviting a recipient: a link by e-mail, of which nothing is kept but a hash.
+//! Inviting a recipient: a link by e-mail, of which nothing is kept but a hash; or the link of a backend that hands
+//! credentials out itself, of which nothing is kept at all.
 
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, TokenRecipient};
 use delivery::lifecycle::LINK_LIFE_SECONDS;
-use delivery::ports::{Clock, Invitation, Inviter, PortError, PortErrorKind};
+use delivery::ports::{Clock, HostedCredentials, Invitation, Inviter, PortError, PortErrorKind, WaitingCredential};
 use delivery::timestamp::Timestamp;
 
 use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
@@ -66,10 +67,7 @@ impl Inviter for LinkInviter {
     /// The hash is stored before the e-mail leaves, so that no link is out that does not work; it is noted as mailed
     /// after, so that a failure in between sends another link rather than none.
     async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
-        let Some(recipient) = connector.recipient.token() else {
-            let source = "only a token recipient is invited by a link";
-            return Err(PortError::new(PortErrorKind::InvalidData, "invite a recipient", source));
-        };
+        let recipient = token_recipient(connector)?;
         let code = self.secrets.secret()?;
         let link = code.hash();
         let activation = Activation {
@@ -85,7 +83,7 @@ impl Inviter for LinkInviter {
         let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
         let mail = Mail {
             to: &recipient.secure_contact,
-            subject: &format!("Activate your access to the data share {}", connector.share_name()),
+            subject: &subject(connector),
             body: body(connector, &activation, &url, now),
         };
         self.mailer.send(mail).await?;
@@ -93,9 +91,87 @@ impl Inviter for LinkInviter {
     }
 }
 
-fn body(connector: &Connector, activation: &Activation, url: &str, now: Timestamp) -> String {
-    let share = connector.share_name();
-    let rotated = connector.rotation.map_or_else(String::new, |rotation| {
+/// An [`Inviter`] by the URL of a credential that the sharing backend makes and hands out itself. The URL goes into the
+/// e-mail as the backend wrote it; nothing here opens it, and nothing of it is kept.
+pub struct HostedInviter {
+    credentials: Arc<dyn HostedCredentials>,
+    mailer: Arc<dyn Mailer>,
+}
+
+impl fmt::Debug for HostedInviter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HostedInviter")
+    }
+}
+
+impl HostedInviter {
+    /// An inviter to what a backend hands out.
+    #[must_use]
+    pub fn new(credentials: Arc<dyn HostedCredentials>, mailer: Arc<dyn Mailer>) -> Self {
+        Self { credentials, mailer }
+    }
+}
+
+#[async_trait]
+impl Inviter for HostedInviter {
+    async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError> {
+        self.credentials.invitation(connector).await
+    }
+
+    /// Noted as sent after the e-mail left, so that a failure in between sends the URL again rather than never.
+    async fn invite(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+        let recipient = token_recipient(connector)?;
+        let WaitingCredential { token, url, expires_at } = self.credentials.waiting(connector, now).await?;
+        let mail = Mail {
+            to: &recipient.secure_contact,
+            subject: &subject(connector),
+            body: hosted_body(connector, &url.reveal(), expires_at, now),
+        };
+        self.mailer.send(mail).await?;
+        self.credentials.sent(connector, &token).await
+    }
+}
+
+fn token_recipient(connector: &Connector) -> Result<&TokenRecipient, PortError> {
+    connector.recipient.token().ok_or_else(|| {
+        let source = "only a token recipient is invited by a link";
+        PortError::new(PortErrorKind::InvalidData, "invite a recipient", source)
+    })
+}
+
+fn subject(connector: &Connector) -> String {
+    format!("Activate your access to the data share {}", connector.share_name())
+}
+
+fn hosted_body(connector: &Connector, url: &str, expires_at: Option<Timestamp>, now: Timestamp) -> String {
+    let rotated = earlier(connector, now);
+    let life = expires_at.map_or_else(
+        || "The credential ends by itself.".to_owned(),
+        |at| format!("The credential is good until {}. It reads the share, and cannot change it.", at.minute_text()),
+    );
+    format!(
+        "Hello,\n\
+         \n\
+         you were named as the contact for the data share \"{share}\".\n\
+         \n\
+         Open this link, a page of Databricks, and download the credential file:\n\
+         \n\
+         {url}\n\
+         \n\
+         - The link works for one download.\n\
+         - {life}\n\
+         {rotated}\
+         - Whoever has the file can read the share: keep it as you keep a password. Do not forward this e-mail.\n\
+         \n\
+         If the link was used and it was not you, or if you did not expect this e-mail, contact the person at your \
+         data provider who arranged the share.\n",
+        share = connector.share_name(),
+    )
+}
+
+/// What becomes of an earlier credential.
+fn earlier(connector: &Connector, now: Timestamp) -> String {
+    connector.rotation.map_or_else(String::new, |rotation| {
         // The contact may have no earlier credential; the sentence says "if".
         if rotation.tokens_end_at > now {
             format!(
@@ -105,7 +181,12 @@ fn body(connector: &Connector, activation: &Activation, url: &str, now: Timestam
         } else {
             "- If you have an earlier credential for this share, it works no longer.\n".to_owned()
         }
-    });
+    })
+}
+
+fn body(connector: &Connector, activation: &Activation, url: &str, now: Timestamp) -> String {
+    let share = connector.share_name();
+    let rotated = earlier(connector, now);
     format!(
         "Hello,\n\
          \n\

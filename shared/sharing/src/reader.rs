@@ -4,7 +4,7 @@
 //! Knows the protocol from the client's end, in parquet format. Keeps a token for each connector while it is good.
 //! Nothing here puts a URL or a token into an error.
 
-mod footer;
+pub mod footer;
 mod response;
 
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ use serde_json::json;
 use crate::ports::{Grant, Holder, SecretSource, TokenStore};
 use crate::secrets::OsSecrets;
 use crate::server;
+
+pub use response::shared_file;
 
 /// Life of a proof's token, in seconds.
 const TOKEN_LIFE_SECONDS: i64 = 15 * 60;

@@ -13,6 +13,7 @@ pub mod faults;
 pub mod lake;
 pub mod metadata_contract;
 pub mod outgoing;
+pub mod recipient_contract;
 pub mod redrive;
 pub mod sharing;
 pub mod state;

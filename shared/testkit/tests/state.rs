@@ -81,3 +81,10 @@ async fn the_fake_catalogue_keeps_the_contract() {
     catalogue_contract(&state, &state, &state, "p").await;
     catalogue_race_contract(&state, &state, "p").await;
 }
+
+#[tokio::test]
+async fn the_fake_recipient_backend_keeps_the_contract() {
+    let state = InMemoryState::default();
+    let recipient = testkit::builders::connector("any", "any").recipient;
+    testkit::recipient_contract::recipient_backend_contract(&state, &state, &recipient, "p").await;
+}

@@ -5,11 +5,11 @@
 //! it made is known by a mark (see [`names`](crate::names)); what has another mark is never touched. Who reads is
 //! `recipient`'s part, and what a recipient would find is `verify`'s.
 //!
-//! A Databricks recipient needs more than [`SharingBackend`]: [`UnityCatalogBackend::connect`],
-//! [`UnityCatalogBackend::grant`], [`UnityCatalogBackend::verify`], [`UnityCatalogBackend::refresh_columns`],
-//! [`UnityCatalogBackend::rotate`] and [`UnityCatalogBackend::revoke`] are those calls, and belong behind ports of
-//! `delivery` once its steps make them.
+//! [`RecipientBackend`](delivery::ports::RecipientBackend) is in `reads`, and what it is made of in `recipient`,
+//! `verify` and, for tokens of the workspace's own, `hosted`.
 
+mod hosted;
+mod reads;
 mod recipient;
 mod registration;
 mod verify;
@@ -20,10 +20,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::ConnectorId;
-use delivery::ports::{PortError, PortErrorKind, Provisioned, SharingBackend};
+use delivery::ports::{PortError, PortErrorKind, Provisioned, Refusal, Refused, SharingBackend};
 use delivery::table::TableName;
 
-pub use recipient::{Connected, Reader};
+pub use recipient::{Adopted, Reader};
 pub use registration::Refreshed;
 pub use verify::{Access, Said, ShareReport};
 
@@ -91,8 +91,8 @@ pub enum BackendError {
     NoShare,
     /// The share takes no more tables.
     #[error(
-        "the share has {tables} tables and {more} more do not fit; ask the vendor for a higher limit, or split the \
-         connector's workflows"
+        "the share has {tables} tables and {more} more do not fit; divide the connector's workflows between two \
+         connectors"
     )]
     ShareFull {
         /// Tables in the share.
@@ -124,6 +124,12 @@ pub enum BackendError {
     /// Another table, or managed storage, covers the table's path.
     #[error("the path of {table} overlaps with another table's or with managed storage; look for who registered it")]
     PathTaken {
+        /// The table's name in the metastore.
+        table: String,
+    },
+    /// A table is not in the connector's share.
+    #[error("{table} is not in the connector's share; share it again")]
+    NotShared {
         /// The table's name in the metastore.
         table: String,
     },
@@ -166,7 +172,7 @@ impl BackendError {
     /// The kind that a port's caller sees.
     fn kind(&self) -> PortErrorKind {
         match self {
-            Self::NoShare | Self::NoLog { .. } | Self::NoRecipient => PortErrorKind::NotFound,
+            Self::NoShare | Self::NotShared { .. } | Self::NoLog { .. } | Self::NoRecipient => PortErrorKind::NotFound,
             Self::NotReadable { .. } | Self::ForeignRecipient { .. } => PortErrorKind::Denied,
             Self::NotThere { .. } | Self::NotGranted | Self::StillGranted => PortErrorKind::Unavailable,
             Self::ShareFull { .. }
@@ -177,8 +183,39 @@ impl BackendError {
         }
     }
 
+    /// What is refused for good; `None` if it may be otherwise at the next attempt, or after a set-up.
+    fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::NotReadable { .. } => Some(Refusal::NotReadable),
+            Self::ForeignRecipient { .. } => Some(Refusal::Foreign),
+            Self::ShareFull { .. } => Some(Refusal::Full),
+            Self::OtherTable { .. } | Self::PathTaken { .. } => Some(Refusal::PathTaken),
+            Self::Stale { .. } | Self::NoActivation => Some(Refusal::Invalid),
+            Self::NoShare
+            | Self::NotShared { .. }
+            | Self::NoLog { .. }
+            | Self::NoRecipient
+            | Self::NotThere { .. }
+            | Self::NotGranted
+            | Self::StillGranted => None,
+        }
+    }
+
     fn during(self, operation: &'static str) -> PortError {
-        PortError::new(self.kind(), operation, self)
+        let kind = self.kind();
+        match self.refusal() {
+            Some(refusal) => PortError::new(kind, operation, Refused::new(refusal, self)),
+            None => PortError::new(kind, operation, self),
+        }
+    }
+
+    /// What the backend has against a step, if that is what an error is about.
+    #[must_use]
+    pub fn of(error: &PortError) -> Option<&Self> {
+        match Refused::of(error) {
+            Some(refused) => refused.source.downcast_ref(),
+            None => error.source.downcast_ref(),
+        }
     }
 }
 
@@ -336,7 +373,7 @@ fn whose(ours: bool) -> Provisioned {
 pub enum Room {
     /// Enough.
     Enough,
-    /// At least 80 % of the tables that fit are there: ask the vendor for a higher limit.
+    /// At least 80 % of the tables that fit are there.
     NearlyFull,
     /// More tables than fit.
     TooMany,

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use delivery::ports::{PortError, PortErrorKind};
+use delivery::ports::{PortError, PortErrorKind, Refusal as PortRefusal, Refused};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -147,7 +147,18 @@ impl ApiError {
 
 impl From<ApiError> for PortError {
     fn from(error: ApiError) -> Self {
-        Self::new(error.port_kind(), error.operation, error)
+        let (kind, operation) = (error.port_kind(), error.operation);
+        match error.kind {
+            ApiErrorKind::Denied | ApiErrorKind::Unauthenticated => {
+                Self::new(kind, operation, Refused::new(PortRefusal::Denied, error))
+            }
+            ApiErrorKind::Invalid | ApiErrorKind::Unreadable | ApiErrorKind::Exists => {
+                Self::new(kind, operation, Refused::new(PortRefusal::Invalid, error))
+            }
+            ApiErrorKind::Missing | ApiErrorKind::Conflict | ApiErrorKind::Throttled | ApiErrorKind::Unavailable => {
+                Self::new(kind, operation, error)
+            }
+        }
     }
 }
 

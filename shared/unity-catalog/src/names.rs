@@ -50,6 +50,12 @@ pub const DEPLOYMENT_PROPERTY: &str = "spillway.deployment";
 /// The property that says which connector a token recipient belongs to.
 pub const CONNECTOR_PROPERTY: &str = "spillway.connector";
 
+/// The property that says of which of a token recipient's tokens the secure contact was told: a token's id.
+pub const INVITED_PROPERTY: &str = "spillway.invited";
+
+/// The property that says which rotation of its connector a token recipient's newest token came by: its number.
+pub const ROTATION_PROPERTY: &str = "spillway.rotation";
+
 /// The name of the recipient of a metastore.
 #[must_use]
 pub fn databricks_recipient_name(deployment: &DeploymentName, identifier: &SharingIdentifier) -> String {

@@ -162,7 +162,28 @@ impl Workspace {
     ///
     /// Any [`ApiError`].
     pub async fn set_allowed_ips(&self, name: &str, allowed_ips: &[String]) -> Result<(), ApiError> {
-        let body = json!({"ip_access_list": {"allowed_ip_addresses": allowed_ips}});
+        self.update_recipient(name, json!({"ip_access_list": {"allowed_ip_addresses": allowed_ips}})).await
+    }
+
+    /// Sets a recipient's properties, all of them: what is not among these is gone.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ApiError`].
+    pub async fn set_properties(&self, name: &str, properties: &BTreeMap<String, String>) -> Result<(), ApiError> {
+        self.update_recipient(name, json!({"properties_kvpairs": {"properties": properties}})).await
+    }
+
+    /// Sets when the newest token of a recipient ends.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ApiError`].
+    pub async fn set_expiration(&self, name: &str, expires_at: Timestamp) -> Result<(), ApiError> {
+        self.update_recipient(name, json!({"expiration_time": expires_at.millis()})).await
+    }
+
+    async fn update_recipient(&self, name: &str, body: Value) -> Result<(), ApiError> {
         let call = Call::catalog(UPDATE, Method::PATCH, &["recipients", name]).with_body(body);
         self.call::<RecipientInfo>(call).await.map(drop)
     }

@@ -5,7 +5,7 @@
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::columns::Column;
 use crate::error::ApiError;
@@ -24,6 +24,8 @@ pub struct Table {
     pub storage_location: String,
     /// Its columns in order, each as `name type`.
     pub columns: Vec<String>,
+    /// The same columns as the text of a Delta schema; `None` if the metastore does not say one of their types in full.
+    pub schema_text: Option<String>,
     /// The service principal, user or group that owns it.
     pub owner: String,
 }
@@ -97,6 +99,7 @@ struct ColumnInfo {
     name: String,
     #[serde(default)]
     type_text: String,
+    type_json: Option<String>,
     #[serde(default)]
     position: u32,
 }
@@ -105,10 +108,14 @@ impl TableInfo {
     fn read(self) -> Table {
         let mut columns = self.columns.unwrap_or_default();
         columns.sort_by_key(|column| column.position);
+        let field = |column: &ColumnInfo| serde_json::from_str::<Value>(column.type_json.as_deref()?).ok();
+        let fields: Option<Vec<_>> = columns.iter().map(field).collect();
+        let schema_text = fields.map(|fields| json!({"type": "struct", "fields": fields}).to_string());
         Table {
             full_name: self.full_name.to_lowercase(),
             storage_location: self.storage_location.unwrap_or_default().trim_end_matches('/').to_owned(),
             columns: columns.into_iter().map(|column| format!("{} {}", column.name, column.type_text)).collect(),
+            schema_text,
             owner: self.owner.unwrap_or_default(),
         }
     }

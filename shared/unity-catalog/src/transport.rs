@@ -176,6 +176,11 @@ impl Workspace {
         Ok(pager.items())
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     /// Waits between two looks at something that takes its time.
     pub(crate) async fn wait(&self, duration: Duration) {
         self.pause.pause(duration).await;

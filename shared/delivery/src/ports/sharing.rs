@@ -1,5 +1,7 @@
 //! Who may read what, who reads, and reading as a recipient does.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use super::PortError;
@@ -214,4 +216,53 @@ pub struct WatchedToken {
 pub trait ExpiryNotice: Send + Sync {
     /// Sends the secure contact a warning without secrets.
     async fn warn(&self, connector: &Connector, expires_at: Timestamp) -> Result<(), PortError>;
+}
+
+/// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.
+#[async_trait]
+pub trait HostedCredentials: Send + Sync {
+    /// Whether the URL of the recipient's newest token was sent, by the connector's newest rotation.
+    async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
+
+    /// The newest token's URL. If its credential was downloaded, its time is over, or it is older than the connector's
+    /// newest rotation, there is a new token, and the ones of before end: when the rotation says, else at once.
+    async fn waiting(&self, connector: &Connector, now: Timestamp) -> Result<WaitingCredential, PortError>;
+
+    /// Notes that the URL of a token was sent. Nothing else of it is kept.
+    async fn sent(&self, connector: &Connector, token: &str) -> Result<(), PortError>;
+}
+
+/// A credential that can be downloaded once.
+#[derive(Debug)]
+pub struct WaitingCredential {
+    /// The token's id. No secret.
+    pub token: String,
+    /// Where it is downloaded.
+    pub url: CredentialUrl,
+    /// When the token ends, if the backend says so.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Where a backend's own credential can be downloaded, once. It can be handed out once, and never printed, copied or
+/// stored. Nobody but the secure contact opens it.
+pub struct CredentialUrl(String);
+
+impl CredentialUrl {
+    /// A URL as the backend gave it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Gives up the URL. The caller sends it to the secure contact, untouched, and drops it.
+    #[must_use]
+    pub fn reveal(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for CredentialUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialUrl(redacted)")
+    }
 }

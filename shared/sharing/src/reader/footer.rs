@@ -6,17 +6,17 @@ use delivery::ports::{PortError, PortErrorKind};
 use parquet::file::metadata::ParquetMetaDataReader;
 
 /// How much of a file's end is fetched at first: enough for the footer of all but the widest tables.
-pub(super) const TAIL_BYTES: u64 = 65_536;
+pub const TAIL_BYTES: u64 = 65_536;
 
 /// The largest footer that is fetched, its end mark included.
-pub(super) const FOOTER_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
+pub const FOOTER_BYTES_MAX: u64 = 64 * 1_024 * 1_024;
 
 /// The length of the footer (4 bytes) and the mark behind it (4 bytes).
 const END_BYTES: usize = 8;
 
 /// What a file's end says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Footer {
+pub enum Footer {
     /// The footer was in it.
     Whole {
         /// The rows of the file.
@@ -32,7 +32,11 @@ pub(super) enum Footer {
 }
 
 /// Reads the end of a file.
-pub(super) fn read(tail: &[u8]) -> Result<Footer, PortError> {
+///
+/// # Errors
+///
+/// `InvalidData` if it is not the end of a Parquet file.
+pub fn read(tail: &[u8]) -> Result<Footer, PortError> {
     let Some((before, [l1, l2, l3, l4, b'P', b'A', b'R', b'1'])) = tail.split_last_chunk::<END_BYTES>() else {
         return Err(unreadable("the file does not end as a Parquet file"));
     };
@@ -58,6 +62,6 @@ pub(super) fn read(tail: &[u8]) -> Result<Footer, PortError> {
     Ok(Footer::Whole { rows, columns })
 }
 
-pub(super) fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+pub(crate) fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
     PortError::new(PortErrorKind::InvalidData, "read the footer of a shared file", source)
 }

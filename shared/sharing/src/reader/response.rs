@@ -101,11 +101,17 @@ struct FileLine {
 
 impl FileLine {
     fn shared(self) -> SharedFile {
-        let stats = self.stats.as_deref().and_then(|text| serde_json::from_str::<Statistics>(text).ok());
-        let rows = stats.as_ref().and_then(|stats| stats.num_records);
-        let run_id = stats.and_then(Statistics::one_run);
-        SharedFile { url: self.url, size_bytes: self.size, rows, run_id }
+        shared_file(self.url, self.size, self.stats.as_deref())
     }
+}
+
+/// A file of a shared table, by what its statistics state: the JSON text of a Delta `add` action.
+#[must_use]
+pub fn shared_file(url: String, size_bytes: u64, statistics: Option<&str>) -> SharedFile {
+    let stats = statistics.and_then(|text| serde_json::from_str::<Statistics>(text).ok());
+    let rows = stats.as_ref().and_then(|stats| stats.num_records);
+    let run_id = stats.and_then(Statistics::one_run);
+    SharedFile { url, size_bytes, rows, run_id }
 }
 
 /// What a file states of its rows and of their run.

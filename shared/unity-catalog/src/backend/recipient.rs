@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use delivery::connector::SharingIdentifier;
+use delivery::connector::{Connector, Recipient as Reads, SharingIdentifier};
 use delivery::ids::ConnectorId;
 use delivery::ports::PortError;
 use delivery::timestamp::Timestamp;
@@ -18,10 +18,11 @@ use crate::names::{
 };
 use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
 
+const SECONDS_PER_DAY: i64 = 86_400;
+
 const CONNECT: &str = "connect a recipient";
 const GRANT: &str = "grant a share to a recipient";
 const REVOKE: &str = "revoke a share from a recipient";
-const ROTATE: &str = "rotate a recipient's token";
 
 /// How a connector's recipient reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +38,23 @@ pub enum Reader {
     },
 }
 
+impl Reader {
+    /// How a connector's recipient reads; a token that is made now ends as many days from now as the connector says.
+    #[must_use]
+    pub fn of(connector: &Connector, now: Timestamp) -> Self {
+        match &connector.recipient {
+            Reads::Databricks(identifier) => Self::Databricks(identifier.clone()),
+            Reads::Token(recipient) => Self::Token {
+                expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(recipient.token_lifetime_days)),
+                allowed_ips: recipient.allowed_ips.clone(),
+            },
+        }
+    }
+}
+
 /// A recipient that the connector's share can be granted to.
 #[derive(Debug)]
-pub struct Connected {
+pub struct Adopted {
     /// The recipient's name.
     pub recipient: String,
     /// Where a token recipient downloads its credential, if that was not done yet. It goes to the secure contact,
@@ -53,7 +68,7 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `Denied` with [`BackendError::ForeignRecipient`] if the reader has a recipient that is not ours.
-    pub async fn connect(&self, connector: &ConnectorId, reader: &Reader) -> Result<Connected, PortError> {
+    pub async fn adopt(&self, connector: &ConnectorId, reader: &Reader) -> Result<Adopted, PortError> {
         let mut found = self.find_recipient(connector, reader).await?;
         if found.is_none() {
             match self.make_recipient(connector, reader).await {
@@ -78,10 +93,14 @@ impl UnityCatalogBackend {
         {
             self.workspace.set_allowed_ips(&recipient.name, allowed_ips).await?;
         }
-        Ok(Connected { recipient: recipient.name, activation: newest_activation(recipient.tokens) })
+        Ok(Adopted { recipient: recipient.name, activation: newest_activation(recipient.tokens) })
     }
 
-    async fn find_recipient(&self, connector: &ConnectorId, reader: &Reader) -> Result<Option<Recipient>, PortError> {
+    pub(super) async fn find_recipient(
+        &self,
+        connector: &ConnectorId,
+        reader: &Reader,
+    ) -> Result<Option<Recipient>, PortError> {
         Ok(match reader {
             Reader::Databricks(identifier) => self.workspace.recipient_of(identifier).await?,
             Reader::Token { .. } => self.workspace.recipient(&self.recipient_name(connector, reader)).await?,
@@ -114,7 +133,7 @@ impl UnityCatalogBackend {
     }
 
     /// Whether a recipient has our marks. Its name does not count: people may choose it.
-    fn is_ours(&self, recipient: &Recipient, connector: &ConnectorId, reader: &Reader) -> bool {
+    pub(super) fn is_ours(&self, recipient: &Recipient, connector: &ConnectorId, reader: &Reader) -> bool {
         let marked = |key: &str, value: &str| recipient.properties.get(key).is_some_and(|found| found == value);
         let deployment = marked(DEPLOYMENT_PROPERTY, self.settings.deployment.as_str());
         match reader {
@@ -143,7 +162,7 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `Unavailable` if the grant is still there.
-    pub async fn revoke(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
+    pub async fn ungrant(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
         let share = connector_name(connector);
         let share = self.workspace.share(&share).await?;
         let Some(share) = share.filter(|share| self.is_marked(share.comment.as_deref(), connector)) else {
@@ -156,27 +175,6 @@ impl UnityCatalogBackend {
         }
         let access = self.access(&share.name, recipient).await?;
         if access.is_nowhere() { Ok(()) } else { Err(BackendError::StillGranted.during(REVOKE)) }
-    }
-
-    /// Makes a new token for the connector's token recipient; the one of before ends after so many seconds at the
-    /// latest. The URL goes to the secure contact, untouched, and nowhere else.
-    ///
-    /// An attempt whose answer was lost may have made a token that nobody will ever hold; it ends by itself.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` if the connector has no token recipient of ours.
-    pub async fn rotate(&self, connector: &ConnectorId, overlap_seconds: u32) -> Result<ActivationUrl, PortError> {
-        let name = token_recipient_name(&self.settings.deployment, connector);
-        let reader = Reader::Token { expires_at: Timestamp::EPOCH, allowed_ips: Vec::new() };
-        let recipient = self.workspace.recipient(&name).await?;
-        let recipient = recipient.filter(|recipient| self.is_ours(recipient, connector, &reader));
-        let before = recipient.ok_or_else(|| BackendError::NoRecipient.during(ROTATE))?.tokens;
-        let rotated = self.workspace.rotate_token(&name, overlap_seconds).await?;
-        // The new token is the one that was not there, wherever it stands in the list.
-        let mut new = rotated.tokens.into_iter().filter(|token| before.iter().all(|old| old.id != token.id));
-        let activation = new.next().and_then(|token| token.activation);
-        activation.ok_or_else(|| BackendError::NoActivation.during(ROTATE))
     }
 }
 

@@ -51,7 +51,7 @@ impl UnityCatalogBackend {
     }
 
     /// The table of a name, if there is one and it lies where ours does.
-    async fn registered(
+    pub(super) async fn registered(
         &self,
         full_name: &str,
         connector: &ConnectorId,

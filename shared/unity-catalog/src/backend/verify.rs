@@ -4,11 +4,12 @@ use delivery::ids::ConnectorId;
 use delivery::ports::PortError;
 use delivery::table::TableName;
 
-use super::{Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
+use super::{BackendError, Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
 use crate::error::ApiErrorKind;
 use crate::shares::ObjectStatus;
 
 const VERIFY: &str = "verify a connector's share";
+const READ: &str = "read what recipients are given";
 
 /// What the metastore says of a connector's share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `NotFound` if the connector has no share.
-    pub async fn verify(
+    pub async fn report(
         &self,
         connector: &ConnectorId,
         recipient: &str,
@@ -102,19 +103,57 @@ impl UnityCatalogBackend {
         })
     }
 
-    /// Asks both ends whether a recipient may read a share.
+    /// The Delta schema text of a table as recipients are given it: the table is in the share and can be read, somebody
+    /// was granted the share at both ends, and the metastore says every column in full.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the connector has no share or the table is not in it, `Denied` if recipients could not read the
+    /// table or nobody may read the share, `InvalidData` if the registration is not whole.
+    pub async fn registered_schema(&self, connector: &ConnectorId, table: &TableName) -> Result<String, PortError> {
+        let share = self.own_share(READ, connector).await?;
+        let full_name = self.full_name(connector, table);
+        match self.object(&share, connector, table) {
+            None => return Err(BackendError::NotShared { table: full_name }.during(READ)),
+            Some(ObjectStatus::PermissionDenied) => {
+                return Err(BackendError::NotReadable { tables: vec![full_name] }.during(READ));
+            }
+            Some(ObjectStatus::Active | ObjectStatus::Unknown) => {}
+        }
+        let grants = self.workspace.share_grants(&share.name).await?;
+        let Some(grant) = grants.first() else { return Err(BackendError::NotGranted.during(READ)) };
+        if !selects(&grant.privileges) || self.by_recipient(&share.name, &grant.recipient).await? == Said::No {
+            return Err(BackendError::NotGranted.during(READ));
+        }
+        let registered = self.registered(&full_name, connector, table).await?;
+        let registered = registered.ok_or_else(|| BackendError::NotShared { table: full_name.clone() }.during(READ))?;
+        registered.schema_text.ok_or_else(|| BackendError::Stale { table: full_name }.during(READ))
+    }
+
+    /// Asks both ends whether a recipient may read a share. No name is nobody's.
     pub(super) async fn access(&self, share: &str, recipient: &str) -> Result<Access, PortError> {
-        let selects = |privileges: &[String]| privileges.iter().any(|privilege| privilege == "SELECT");
+        if recipient.is_empty() {
+            return Ok(Access { by_share: Said::No, by_recipient: Said::No });
+        }
         let grants = self.workspace.share_grants(share).await?;
         let by_share =
             grants.iter().any(|grant| grant.recipient.eq_ignore_ascii_case(recipient) && selects(&grant.privileges));
-        let by_recipient = match self.workspace.recipient_shares(recipient).await {
+        Ok(Access { by_share: Said::of(by_share), by_recipient: self.by_recipient(share, recipient).await? })
+    }
+
+    /// Asks a recipient's end whether it may read a share.
+    async fn by_recipient(&self, share: &str, recipient: &str) -> Result<Said, PortError> {
+        let found = match self.workspace.recipient_shares(recipient).await {
             Ok(shares) => {
                 shares.iter().any(|access| access.share.eq_ignore_ascii_case(share) && selects(&access.privileges))
             }
             Err(error) if error.kind == ApiErrorKind::Missing => false,
             Err(error) => return Err(error.into()),
         };
-        Ok(Access { by_share: Said::of(by_share), by_recipient: Said::of(by_recipient) })
+        Ok(Said::of(found))
     }
+}
+
+fn selects(privileges: &[String]) -> bool {
+    privileges.iter().any(|privilege| privilege == "SELECT")
 }

@@ -192,9 +192,9 @@ async fn what_recipients_cannot_read_is_reported_by_name() {
     backend.add_tables(&id, &tables).await.unwrap();
     let reader =
         Reader::Databricks(SharingIdentifier::new("aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016").unwrap());
-    let recipient = backend.connect(&id, &reader).await.unwrap().recipient;
+    let recipient = backend.adopt(&id, &reader).await.unwrap().recipient;
     backend.grant(&id, &recipient).await.unwrap();
-    assert!(backend.verify(&id, &recipient, &tables).await.unwrap().is_good());
+    assert!(backend.report(&id, &recipient, &tables).await.unwrap().is_good());
 
     world.fake.set_table_owner("main.acme.wf_a__v2", "somebody");
     let error = backend.add_table(&id, &tables[1]).await.unwrap_err();
@@ -202,7 +202,7 @@ async fn what_recipients_cannot_read_is_reported_by_name() {
     assert!(matches!(cause(&error), BackendError::NotReadable { tables } if tables == &["main.acme.wf_a__v2"]));
     backend.add_table(&id, &tables[0]).await.unwrap();
     let more: Vec<_> = tables.iter().cloned().chain([TableName::from_stored("WF_NEW")]).collect();
-    let report = backend.verify(&id, &recipient, &more).await.unwrap();
+    let report = backend.report(&id, &recipient, &more).await.unwrap();
     assert_eq!(report.denied, ["main.acme.wf_a__v2"]);
     assert_eq!(report.missing, ["main.acme.wf_new"]);
     assert!(!report.is_good() && report.access.is_granted());

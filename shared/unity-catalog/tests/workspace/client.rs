@@ -1,6 +1,6 @@
 //! Tokens, attempts, errors and lists of the client.
 
-use delivery::ports::{PortError, PortErrorKind};
+use delivery::ports::{HostedCredentials as _, PortError, PortErrorKind, RecipientBackend as _, SharingBackend as _};
 use fake_databricks::{AlreadyExists, Fault, FaultBody, FaultTime, Switch};
 use http::Method;
 use testkit::faults::Strikes;
@@ -205,7 +205,7 @@ async fn lists_are_read_to_their_end() {
         for n in 0..5 {
             let connector = testkit::builders::connector(&format!("c{n}"), "team");
             let _ = delivery::ports::SharingBackend::provision(&backend, &connector).await.unwrap();
-            recipient = backend.connect(&connector.id, &reader).await.unwrap().recipient;
+            recipient = backend.adopt(&connector.id, &reader).await.unwrap().recipient;
             world.workspace.grant_share(&format!("c{n}"), &recipient).await.unwrap();
         }
         let shares = world.workspace.recipient_shares(&recipient).await.unwrap();
@@ -229,11 +229,10 @@ async fn nothing_to_change_makes_no_request() {
 #[tokio::test]
 async fn a_rotation_whose_answer_is_lost_is_not_repeated() {
     let world = World::new().await;
-    let expires_at = testkit::builders::instant(86_400);
-    let reader = unity_catalog::backend::Reader::Token { expires_at, allowed_ips: Vec::new() };
-    let connector = testkit::builders::connector_id("acme");
+    let connector = testkit::builders::connector("acme", "team");
     let backend = world.backend();
-    let recipient = backend.connect(&connector, &reader).await.unwrap().recipient;
+    let _ = backend.provision(&connector).await.unwrap();
+    let _ = backend.connect(&connector).await.unwrap();
     world.requests();
     let lost = Fault {
         method: Some(Method::POST),
@@ -243,11 +242,18 @@ async fn a_rotation_whose_answer_is_lost_is_not_repeated() {
         ..Fault::throttled("/rotate-token", None)
     };
     world.fake.add_fault(lost);
-    assert_eq!(backend.rotate(&connector, 3_600).await.unwrap_err().kind, PortErrorKind::Unavailable);
+    let now = testkit::builders::instant(0);
+    let waiting = backend.waiting(&connector, now).await.unwrap();
+    backend.sent(&connector, &waiting.token).await.unwrap();
+    let rotation = delivery::connector::Rotation { number: 1, began_at: now, tokens_end_at: now.plus_seconds(3_600) };
+    let connector = delivery::connector::Connector { rotation: Some(rotation), ..connector };
+    assert_eq!(backend.waiting(&connector, now).await.unwrap_err().kind, PortErrorKind::Unavailable);
+    let waiting = backend.waiting(&connector, now).await.unwrap();
+    backend.sent(&connector, &waiting.token).await.unwrap();
+    backend.expire_tokens(&connector, 3_600, now).await.unwrap();
     let rotations = world.requests().iter().filter(|request| request.path.ends_with("/rotate-token")).count();
-    assert_eq!(rotations, 1);
-    assert_eq!(world.workspace.recipient(&recipient).await.unwrap().unwrap().tokens.len(), 2);
+    assert_eq!(rotations, 1, "the next attempt finds the token that was made");
     world.fake.add_fault(Fault::throttled("/rotate-token", Some("1")));
-    backend.rotate(&connector, 0).await.unwrap();
+    backend.revoke(&connector, now).await.unwrap();
     assert_eq!(world.pauses(), [1], "a throttled one was not done");
 }

@@ -19,10 +19,10 @@ fn reader() -> Reader {
 async fn set_up(world: &World, connector: &Connector) -> Result<ShareReport, PortError> {
     let (backend, tables) = (world.backend(), world.loaded(&connector.id, 2));
     let _ = backend.provision(connector).await?;
-    let recipient = backend.connect(&connector.id, &reader()).await?.recipient;
+    let recipient = backend.adopt(&connector.id, &reader()).await?.recipient;
     backend.add_tables(&connector.id, &tables).await?;
     backend.grant(&connector.id, &recipient).await?;
-    backend.verify(&connector.id, &recipient, &tables).await
+    backend.report(&connector.id, &recipient, &tables).await
 }
 
 /// The requests of an undisturbed set-up.
@@ -88,7 +88,7 @@ async fn a_success_that_did_nothing_is_noticed() {
     let error = backend.provision(&acme).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::NotThere { names } if names == &["acme"]));
     let _ = backend.provision(&acme).await.unwrap();
-    let recipient = backend.connect(&acme.id, &reader()).await.unwrap().recipient;
+    let recipient = backend.adopt(&acme.id, &reader()).await.unwrap().recipient;
 
     ignore_next(&world, Method::PATCH, "/shares/acme", "{}");
     let error = backend.add_tables(&acme.id, &tables).await.unwrap_err();
@@ -101,9 +101,9 @@ async fn a_success_that_did_nothing_is_noticed() {
     backend.grant(&acme.id, &recipient).await.unwrap();
 
     ignore_next(&world, Method::PATCH, "/permissions", "{}");
-    let error = backend.revoke(&acme.id, &recipient).await.unwrap_err();
+    let error = backend.ungrant(&acme.id, &recipient).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::StillGranted));
-    backend.revoke(&acme.id, &recipient).await.unwrap();
+    backend.ungrant(&acme.id, &recipient).await.unwrap();
 
     world.tables.put(&acme.id, &tables[0], &[("id", "string")]);
     ignore_next(&world, Method::POST, "/sql/statements", r#"{"statement_id": "x", "status": {"state": "SUCCEEDED"}}"#);

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use delivery::connector::SharingIdentifier;
+use delivery::connector::{Connector, Recipient, Rotation, SharingIdentifier};
 use delivery::ids::ConnectorId;
-use delivery::ports::{PortErrorKind, SharingBackend as _};
+use delivery::ports::{
+    Connected, HostedCredentials as _, Invitation, PortErrorKind, RecipientBackend as _, SharingBackend as _,
+};
 use fake_databricks::{AlreadyExists, Fault, FaultTime};
 use testkit::builders::{connector, connector_id, instant};
+use testkit::recipient_contract::{contract_table, recipient_backend_contract};
 use unity_catalog::backend::{Access, BackendError, Reader, Said};
 use unity_catalog::names::{DEPLOYMENT_PROPERTY, databricks_recipient_name};
 use unity_catalog::recipients::{NewRecipient, NewRecipientKind};
@@ -35,8 +38,8 @@ async fn connectors_to_one_metastore_share_its_one_recipient() {
     for already_exists in [AlreadyExists::Conflict, AlreadyExists::BadRequest] {
         let world = World::with(|options| options.already_exists = already_exists).await;
         let backend = world.backend();
-        let first = backend.connect(&connector_id("a"), &databricks()).await.unwrap();
-        let second = backend.connect(&connector_id("b"), &databricks()).await.unwrap();
+        let first = backend.adopt(&connector_id("a"), &databricks()).await.unwrap();
+        let second = backend.adopt(&connector_id("b"), &databricks()).await.unwrap();
         assert_eq!(first.recipient, second.recipient);
         assert!(first.activation.is_none(), "a metastore needs no token");
         let made = world.requests().iter().filter(|it| it.method == "POST" && it.path.ends_with("/recipients")).count();
@@ -55,7 +58,7 @@ async fn a_recipient_with_our_mark_is_adopted_whatever_its_name() {
         properties: BTreeMap::from([(DEPLOYMENT_PROPERTY, "test")]),
     };
     world.workspace.create_recipient(&new).await.unwrap();
-    let connected = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap();
+    let connected = world.backend().adopt(&connector_id("a"), &databricks()).await.unwrap();
     assert_eq!(connected.recipient, "named-by-people");
 }
 
@@ -69,7 +72,7 @@ async fn a_foreign_recipient_is_refused_clearly_and_left_alone() {
         let new = NewRecipient { name: "theirs", comment: "x", kind, properties };
         world.workspace.create_recipient(&new).await.unwrap();
         world.requests();
-        let error = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap_err();
+        let error = world.backend().adopt(&connector_id("a"), &databricks()).await.unwrap_err();
         assert_eq!(error.kind, PortErrorKind::Denied);
         assert!(matches!(cause(&error), BackendError::ForeignRecipient { recipient } if recipient == "theirs"));
         assert!(world.requests().iter().all(|request| request.method == "GET"), "nothing was changed");
@@ -79,7 +82,7 @@ async fn a_foreign_recipient_is_refused_clearly_and_left_alone() {
     let kind = NewRecipientKind::Token { expires_at: None, allowed_ips: &[] };
     let new = NewRecipient { name: &name, comment: "x", kind, properties: BTreeMap::new() };
     world.workspace.create_recipient(&new).await.unwrap();
-    let error = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap_err();
+    let error = world.backend().adopt(&connector_id("a"), &databricks()).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::ForeignRecipient { recipient } if *recipient == name), "our name");
 }
 
@@ -95,7 +98,7 @@ async fn a_recipient_of_another_service_principal_cannot_be_granted() {
     };
     world.other().create_recipient(&new).await.unwrap();
     let id = provisioned(&world, "a").await;
-    let connected = world.backend().connect(&id, &databricks()).await.unwrap();
+    let connected = world.backend().adopt(&id, &databricks()).await.unwrap();
     let error = world.backend().grant(&id, &connected.recipient).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Denied);
     assert!(whole(&error).contains("not an owner of Recipient"), "{}", whole(&error));
@@ -107,7 +110,7 @@ async fn two_that_connect_at_once_agree() {
     let backend = world.backend();
     let (a, b) = (connector_id("a"), connector_id("b"));
     let reader = databricks();
-    let (first, second) = tokio::join!(backend.connect(&a, &reader), backend.connect(&b, &reader));
+    let (first, second) = tokio::join!(backend.adopt(&a, &reader), backend.adopt(&b, &reader));
     assert_eq!(first.unwrap().recipient, second.unwrap().recipient);
 }
 
@@ -120,7 +123,7 @@ async fn a_recipient_that_was_made_without_an_answer_is_found_again() {
         status: 504,
         ..Fault::throttled("/recipients", None)
     });
-    let connected = world.backend().connect(&connector_id("a"), &databricks()).await.unwrap();
+    let connected = world.backend().adopt(&connector_id("a"), &databricks()).await.unwrap();
     assert!(connected.recipient.starts_with("spillway-test-aws-us-west-2-"));
     assert_eq!(world.fake.faults_left(), 0);
 }
@@ -130,11 +133,11 @@ async fn a_token_recipient_s_link_is_handed_out_untouched_and_never_opened() {
     let world = World::new().await;
     let backend = world.backend();
     let id = connector_id("acme");
-    let connected = backend.connect(&id, &token()).await.unwrap();
+    let connected = backend.adopt(&id, &token()).await.unwrap();
     assert!(!format!("{connected:?}").contains("retrieve_config"), "{connected:?}");
     let link = connected.activation.unwrap().reveal();
     assert!(link.starts_with(&format!("{}/delta_sharing/retrieve_config.html?", world.fake.url())), "{link}");
-    let again = backend.connect(&id, &token()).await.unwrap().activation.unwrap().reveal();
+    let again = backend.adopt(&id, &token()).await.unwrap().activation.unwrap().reveal();
     assert_eq!(again, link, "as long as it was not used, it is the same");
     let requests = world.requests();
     assert!(requests.iter().all(|request| !request.path.contains("data_sharing_activation")));
@@ -145,7 +148,7 @@ async fn a_token_recipient_s_link_is_handed_out_untouched_and_never_opened() {
     let pressed = format!("{}/api/2.1/unity-catalog/public/data_sharing_activation/{code}", world.fake.url());
     let response = reqwest_get(&pressed).await;
     assert!(response.contains("bearerToken"), "{response}");
-    assert!(backend.connect(&id, &token()).await.unwrap().activation.is_none(), "used");
+    assert!(backend.adopt(&id, &token()).await.unwrap().activation.is_none(), "used");
 }
 
 /// One GET without a client of ours, as the secure contact's browser does it.
@@ -166,30 +169,78 @@ async fn changed_addresses_reach_a_token_recipient_that_is_there() {
     let world = World::new().await;
     let backend = world.backend();
     let id = connector_id("acme");
-    let recipient = backend.connect(&id, &token()).await.unwrap().recipient;
+    let recipient = backend.adopt(&id, &token()).await.unwrap().recipient;
     let allowed_ips = vec!["203.0.113.7".to_owned()];
     let changed = Reader::Token { expires_at: instant(86_400), allowed_ips: allowed_ips.clone() };
-    backend.connect(&id, &changed).await.unwrap();
+    backend.adopt(&id, &changed).await.unwrap();
     let found = world.workspace.recipient(&recipient).await.unwrap().unwrap();
     assert_eq!(found.allowed_ips, allowed_ips);
     assert_eq!(found.tokens.len(), 1, "the token stays");
 }
 
 #[tokio::test]
-async fn a_rotation_overlaps_and_gives_a_new_link() {
+async fn tokens_of_the_workspace_s_own_end_in_time_and_each_link_is_sent_once() {
     let world = World::new().await;
     let backend = world.backend();
-    let id = connector_id("acme");
-    let error = backend.rotate(&id, 60).await.unwrap_err();
+    let acme = connector("acme", "team");
+    let _ = backend.provision(&acme).await.unwrap();
+    let now = instant(0);
+    let error = backend.waiting(&acme, now).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::NoRecipient));
-    let connected = backend.connect(&id, &token()).await.unwrap();
-    let before = connected.activation.unwrap().reveal();
-    let after = backend.rotate(&id, 3_600).await.unwrap().reveal();
-    assert_ne!(before, after);
-    let tokens = world.workspace.recipient(&connected.recipient).await.unwrap().unwrap().tokens;
-    assert_eq!(tokens.len(), 2);
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent);
+    assert_eq!(backend.connect(&acme).await.unwrap(), Connected::Ready);
+
+    let first = backend.waiting(&acme, now).await.unwrap();
+    assert!(!format!("{first:?}").contains("retrieve_config"), "{first:?}");
+    assert_eq!(first.expires_at, Some(instant(86_400 * 365)), "as long as the connector says");
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent, "nobody was told yet");
+    backend.sent(&acme, &first.token).await.unwrap();
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Open);
+    let first_url = first.url.reveal();
+    assert_eq!(backend.waiting(&acme, now).await.unwrap().url.reveal(), first_url, "sent again, it is the same");
+
+    backend.expire_tokens(&acme, 3_600, now).await.unwrap();
+    let rotation = Rotation { number: 1, began_at: now, tokens_end_at: instant(3_600) };
+    let acme = Connector { rotation: Some(rotation), ..acme };
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent, "not of this rotation");
+    for _ in 0..2 {
+        let _ = backend.waiting(&acme, now).await.unwrap();
+        backend.expire_tokens(&acme, 3_600, now).await.unwrap();
+    }
+    let name = "spillway-test-token-acme";
+    let tokens = world.workspace.recipient(name).await.unwrap().unwrap().tokens;
+    assert_eq!(tokens.len(), 2, "rotated once");
     assert_eq!(tokens[0].expires_at, Some(instant(3_600)), "the old one ends after the overlap");
-    assert!(tokens[1].expires_at > tokens[0].expires_at);
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent, "the new one waits");
+    let second = backend.waiting(&acme, now).await.unwrap();
+    assert_eq!(second.expires_at, Some(instant(86_400 * 365)), "no longer than the connector says");
+    backend.sent(&acme, &second.token).await.unwrap();
+    backend.expire_tokens(&acme, 0, now).await.unwrap();
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Open, "the rotation's own token stays");
+    assert_ne!(second.url.reveal(), first_url);
+
+    for _ in 0..2 {
+        backend.revoke(&acme, now).await.unwrap();
+        let tokens = world.workspace.recipient(name).await.unwrap().unwrap().tokens;
+        assert_eq!(tokens.len(), 1, "the one that was sent has ended, the one that waits was told to nobody");
+        assert_ne!(tokens[0].id, second.token);
+    }
+    assert_eq!(backend.connect(&acme).await.unwrap(), Connected::Ready, "set up anew");
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Unsent);
+    assert_ne!(backend.waiting(&acme, now).await.unwrap().token, second.token);
+    let opened = world.requests().into_iter().filter(|request| request.path.contains("data_sharing_activation"));
+    assert_eq!(opened.count(), 0, "nobody but the secure contact opens a link");
+}
+
+#[tokio::test]
+async fn the_backend_keeps_the_contract_of_recipient_backends() {
+    let databricks = Recipient::Databricks(SharingIdentifier::new(METASTORE).unwrap());
+    for (recipient, prefix) in [(databricks, "d"), (connector("any", "any").recipient, "t")] {
+        let world = World::new().await;
+        world.tables.put(&connector_id(&format!("{prefix}-one")), &contract_table(), &[("id", "long")]);
+        let backend = world.backend();
+        recipient_backend_contract(&backend, &backend, &recipient, prefix).await;
+    }
 }
 
 #[tokio::test]
@@ -197,7 +248,7 @@ async fn a_grant_is_read_back_from_both_ends_and_a_revocation_too() {
     let world = World::new().await;
     let backend = world.backend();
     let (a, b) = (provisioned(&world, "a").await, provisioned(&world, "b").await);
-    let recipient = backend.connect(&a, &databricks()).await.unwrap().recipient;
+    let recipient = backend.adopt(&a, &databricks()).await.unwrap().recipient;
     for id in [&a, &b] {
         backend.grant(id, &recipient).await.unwrap();
         backend.grant(id, &recipient).await.unwrap();
@@ -206,13 +257,13 @@ async fn a_grant_is_read_back_from_both_ends_and_a_revocation_too() {
         Access { by_share: Said::Yes, by_recipient: Said::Yes },
         Access { by_share: Said::No, by_recipient: Said::No },
     );
-    backend.revoke(&a, &recipient).await.unwrap();
-    backend.revoke(&a, &recipient).await.unwrap();
-    assert_eq!(backend.verify(&a, &recipient, &[]).await.unwrap().access, no);
-    assert_eq!(backend.verify(&b, &recipient, &[]).await.unwrap().access, yes, "another connector's grant stays");
+    backend.ungrant(&a, &recipient).await.unwrap();
+    backend.ungrant(&a, &recipient).await.unwrap();
+    assert_eq!(backend.report(&a, &recipient, &[]).await.unwrap().access, no);
+    assert_eq!(backend.report(&b, &recipient, &[]).await.unwrap().access, yes, "another connector's grant stays");
     assert!(world.workspace.recipient(&recipient).await.unwrap().is_some(), "so does the recipient");
-    backend.revoke(&connector_id("never-set-up"), &recipient).await.unwrap();
-    backend.revoke(&b, "never-made").await.unwrap();
+    backend.ungrant(&connector_id("never-set-up"), &recipient).await.unwrap();
+    backend.ungrant(&b, "never-made").await.unwrap();
     let error = backend.grant(&connector_id("never-set-up"), &recipient).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::NoShare));
 }

@@ -160,7 +160,7 @@ fn client(
 
 /// What the backend has against a step.
 pub(crate) fn cause(error: &PortError) -> &BackendError {
-    error.source.downcast_ref().unwrap_or_else(|| panic!("another cause: {:?}", error.source))
+    BackendError::of(error).unwrap_or_else(|| panic!("another cause: {:?}", error.source))
 }
 
 /// Everything that an error says, its causes included.

@@ -1,0 +1,60 @@
+//! [`RecipientBackend`]: the recipient's side, from connecting to revoking.
+
+use async_trait::async_trait;
+use delivery::connector::{Connector, Recipient};
+use delivery::ports::{Connected, PortError, RecipientBackend, ShareReport};
+use delivery::table::TableName;
+use delivery::timestamp::Timestamp;
+
+use super::{Reader, UnityCatalogBackend};
+
+#[async_trait]
+impl RecipientBackend for UnityCatalogBackend {
+    /// Adopts or makes the recipient, and grants it the connector's share. A foreign one is refused by its name: the
+    /// error says which.
+    async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
+        let reader = Reader::of(connector, self.workspace.now());
+        let adopted = self.adopt(&connector.id, &reader).await?;
+        self.grant(&connector.id, &adopted.recipient).await?;
+        Ok(Connected::Ready)
+    }
+
+    async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
+        let reader = Reader::of(connector, self.workspace.now());
+        let recipient = self.find_recipient(&connector.id, &reader).await?;
+        let recipient = recipient.filter(|recipient| self.is_ours(recipient, &connector.id, &reader));
+        let name = recipient.as_ref().map(|recipient| recipient.name.as_str());
+        let report = self.report(&connector.id, name.unwrap_or_default(), tables).await?;
+        Ok(ShareReport {
+            ungranted: name.is_none() || !report.access.is_granted(),
+            missing: report.missing,
+            denied: report.denied,
+        })
+    }
+
+    /// Tokens of the workspace's own end; a metastore that reads has none.
+    async fn expire_tokens(
+        &self,
+        connector: &Connector,
+        overlap_seconds: u32,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        match &connector.recipient {
+            Recipient::Databricks(_) => Ok(()),
+            Recipient::Token(_) => self.end_tokens_of_before(connector, overlap_seconds, now).await,
+        }
+    }
+
+    /// Takes the grant of the connector's own share, then ends its tokens. The recipient stays: a metastore's may read
+    /// other shares of ours.
+    async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
+        let reader = Reader::of(connector, now);
+        if let Some(recipient) = self.find_recipient(&connector.id, &reader).await? {
+            self.ungrant(&connector.id, &recipient.name).await?;
+        }
+        match &connector.recipient {
+            Recipient::Databricks(_) => Ok(()),
+            Recipient::Token(_) => self.end_tokens(connector, 0, now).await,
+        }
+    }
+}
