@@ -233,6 +233,24 @@ async fn tokens_of_the_workspace_s_own_end_in_time_and_each_link_is_sent_once() 
 }
 
 #[tokio::test]
+async fn a_revocation_in_the_middle_of_a_rotation_ends_the_token_of_before_at_once() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let acme = connector("acme", "team");
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let now = instant(0);
+    let held = backend.waiting(&acme, now).await.unwrap();
+    backend.sent(&acme, &held.token).await.unwrap();
+    let rotation = Rotation { number: 1, began_at: now, tokens_end_at: instant(3_600) };
+    let acme = Connector { rotation: Some(rotation), ..acme };
+    let _ = backend.waiting(&acme, now).await.unwrap();
+    backend.revoke(&acme, now).await.unwrap();
+    let tokens = world.workspace.recipient("spillway-test-token-acme").await.unwrap().unwrap().tokens;
+    assert!(tokens.iter().all(|token| token.id != held.token), "{tokens:?}");
+}
+
+#[tokio::test]
 async fn the_backend_keeps_the_contract_of_recipient_backends() {
     let databricks = Recipient::Databricks(SharingIdentifier::new(METASTORE).unwrap());
     for (recipient, prefix) in [(databricks, "d"), (connector("any", "any").recipient, "t")] {
