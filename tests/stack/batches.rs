@@ -29,7 +29,7 @@ async fn a_batch_is_one_commit_and_a_bad_run_fails_alone() {
     (runs[3].body, runs[3].row_count) = (b"no json\n".to_vec(), Some(1));
     runs[5].fields = json!([{"name": "name", "dataType": "STRING"}]);
     record(&stack, &runs).await;
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     for attempt in 1..=2 {
         let ended = stack.execute("DeliverRun", &input(&runs, &connector)).await;
         assert_eq!(ended.status, "FAILED", "no failed run hides: {ended:?}");
@@ -62,7 +62,7 @@ async fn batches_and_live_deliveries_of_the_same_runs_at_once_hold_each_row_once
     let (team, connector, workflow) = (unique(), unique(), unique());
     let runs: Vec<_> = (0..12).map(|n| Run::small(&team, &workflow, 3 + n)).collect();
     record(&stack, &runs).await;
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let (first, second, live) =
         (input(&runs[..8], &connector), input(&runs[4..], &connector), runs[6].deliver_input(&[&connector]));
     let inputs = [first, second, live];

@@ -36,7 +36,7 @@ async fn warn(stack: &Stack, connector: &str, hash: &str, days: u16) {
 async fn each_change_of_state_is_told_once_and_as_documented() {
     let (stack, connector, team) = (Stack::of_this_test(), unique(), unique());
     let mut inbox = Inbox::of_connector(&stack, &connector).await;
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let place = Place { stack: stack.clone(), team: team.clone(), connector: connector.clone(), profile };
 
     let good = place.run();
@@ -97,7 +97,7 @@ async fn each_change_of_state_is_told_once_and_as_documented() {
 async fn a_connector_that_is_revoked_is_told() {
     let (stack, connector, team) = (Stack::of_this_test(), unique(), unique());
     let mut inbox = Inbox::of_connector(&stack, &connector).await;
-    stack.ready_connector(&connector, &team, json!({})).await;
+    stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let ended = stack.execute("RevokeConnector", &json!({"connectorId": connector})).await;
     assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
     let told = inbox.told(2).await;
@@ -111,7 +111,7 @@ async fn a_connector_that_is_revoked_is_told() {
 async fn a_publisher_that_ends_in_the_middle_tells_everything_all_the_same() {
     let (stack, connector, team) = (Stack::of_this_test(), unique(), unique());
     let mut inbox = Inbox::of_connector(&stack, &connector).await;
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let place = Place { stack: stack.clone(), team, connector, profile };
     let fault = json!({"function": "publish-events", "nth": 1, "times": 2, "when": "after", "action": "kill"});
     let ordered = stack.gateway(reqwest::Method::POST, "/faults", Some(fault)).await;

@@ -9,7 +9,7 @@ use tests::{Run, Stack, table_name, unique, until};
 async fn ten_copies_of_a_message_deliver_its_rows_once() {
     let stack = Stack::of_this_test();
     let (team, connector, workflow) = (unique(), unique(), unique());
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let run = Run::small(&team, &workflow, 25);
     stack.put_output(&run.key(), run.body.clone()).await;
     for _ in 0..10 {
@@ -28,7 +28,7 @@ async fn ten_copies_of_a_message_deliver_its_rows_once() {
 async fn twenty_runs_of_one_workflow_at_once_arrive_once_each() {
     let stack = Stack::of_this_test();
     let (team, connector, workflow) = (unique(), unique(), unique());
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let runs: Vec<_> = (0..20).map(|n| Run::small(&team, &workflow, 5 + n)).collect();
     for run in &runs {
         stack.put_output(&run.key(), run.body.clone()).await;
@@ -56,7 +56,7 @@ async fn twenty_runs_of_one_workflow_at_once_arrive_once_each() {
 async fn starting_a_shared_delivery_again_changes_nothing() {
     let stack = Stack::of_this_test();
     let (team, connector, workflow) = (unique(), unique(), unique());
-    stack.ready_connector(&connector, &team, json!({})).await;
+    stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let run = Run::small(&team, &workflow, 3);
     run.announce(&stack).await;
     assert_eq!(stack.delivered(&connector, &workflow, &run.run).await.state, "shared");
@@ -72,7 +72,7 @@ async fn starting_a_shared_delivery_again_changes_nothing() {
 async fn a_late_old_run_does_not_move_latest_back() {
     let stack = Stack::of_this_test();
     let (team, connector, workflow) = (unique(), unique(), unique());
-    let profile = stack.ready_connector(&connector, &team, json!({})).await;
+    let profile = stack.ready_connector(&connector, &team, json!({"backfill": false})).await;
     let mut newer = Run::small(&team, &workflow, 4);
     newer.fields = json!([{"name": "name", "dataType": "STRING"}]);
     newer.finished_at = "2026-09-05T00:00:00Z".to_owned();
@@ -102,7 +102,7 @@ async fn two_connectors_of_a_team_share_the_staging_and_nothing_else() {
     let stack = Stack::of_this_test();
     let (team, workflow) = (unique(), unique());
     let (one, two, other) = (unique(), unique(), unique());
-    let profile_one = stack.ready_connector(&one, &team, json!({})).await;
+    let profile_one = stack.ready_connector(&one, &team, json!({"backfill": false})).await;
     let profile_two = stack.ready_connector(&two, &team, json!({"workflows": [workflow]})).await;
     stack.ready_connector(&other, &team, json!({"workflows": ["another-workflow"]})).await;
     let run = Run::small(&team, &workflow, 7);

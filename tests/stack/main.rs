@@ -27,3 +27,4 @@ mod real_data;
 mod redrive;
 mod schema_versions;
 mod set_up;
+mod story;

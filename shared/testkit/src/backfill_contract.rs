@@ -25,8 +25,8 @@ pub async fn backfill_store_contract(
     deliveries: &dyn DeliveryStore,
     prefix: &str,
 ) {
-    let team = format!("{prefix}-team");
-    let connector = connector_id(&format!("{prefix}-c"));
+    let team = format!("{prefix}-history-team");
+    let connector = connector_id(&format!("{prefix}-history"));
     assert_eq!(store.history(&team_id(&team), None, 10).await.expect("list"), []);
     let finished = |workflow: &str, name: &str, seconds: i64| Run {
         finished_at: instant(seconds),
