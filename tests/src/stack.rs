@@ -361,9 +361,8 @@ impl Stack {
             .send()
             .await
             .unwrap();
-        let text = |(name, value)| match value {
-            AttributeValue::S(text) | AttributeValue::N(text) => Some((name, text)),
-            _ => None,
+        let text = |(name, value)| {
+            if let AttributeValue::S(text) | AttributeValue::N(text) = value { Some((name, text)) } else { None }
         };
         found.item.into_iter().flatten().filter_map(text).collect()
     }

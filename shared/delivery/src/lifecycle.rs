@@ -275,9 +275,10 @@ mod tests {
         for state in ConnectorState::ALL {
             let before = connector(state);
             for after in [before.disabled(at(9)), Ok(before.revoked())].into_iter().flatten().flatten() {
-                let again = match after.state {
-                    ConnectorState::Disabled => after.disabled(at(10)).unwrap(),
-                    _ => after.revoked(),
+                let again = if after.state == ConnectorState::Disabled {
+                    after.disabled(at(10)).unwrap()
+                } else {
+                    after.revoked()
                 };
                 assert_eq!(again, None, "{state:?}");
             }

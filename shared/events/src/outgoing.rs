@@ -154,8 +154,8 @@ pub struct Published {
 #[must_use]
 pub fn place(record: &Value) -> String {
     json!({
-        "eventId": record["eventID"].as_str(),
-        "sequenceNumber": record["dynamodb"]["SequenceNumber"].as_str(),
+        "eventId": record.get("eventID").and_then(Value::as_str),
+        "sequenceNumber": record.pointer("/dynamodb/SequenceNumber").and_then(Value::as_str),
     })
     .to_string()
 }

@@ -38,7 +38,10 @@ pub async fn backfill_store_contract(
         .into();
     store.record_found(&found, instant(1_000)).await.expect("record");
     let live = finished("w-1", "r-d", 8);
-    assert_eq!(runs.record_run(&live, &[connector.clone()], instant(1_001)).await.expect("record"), Recorded::New);
+    assert_eq!(
+        runs.record_run(&live, std::slice::from_ref(&connector), instant(1_001)).await.expect("record"),
+        Recorded::New
+    );
     let private = Run { fields: vec![field("_p", "STRING")], ..finished("w-1", "r-e", 70_000_000) };
     assert_eq!(runs.record_run(&private, &[], instant(1_002)).await.expect("record"), Recorded::New);
     let foreign = run(run_key(&format!("{team}-2"), "w-1", "r-z"));
@@ -76,7 +79,7 @@ pub async fn backfill_store_contract(
     assert_eq!(store.recorded(&keys).await.expect("read"), [true, false, true]);
     assert_eq!(store.recorded(&[]).await.expect("read"), Vec::<bool>::new());
     assert_eq!(
-        runs.record_run(&found[0].run, &[connector.clone()], instant(2_000)).await.expect("record"),
+        runs.record_run(&found[0].run, std::slice::from_ref(&connector), instant(2_000)).await.expect("record"),
         Recorded::Before { connectors: Vec::new() },
         "a run that was found is recorded"
     );

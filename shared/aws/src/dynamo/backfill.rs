@@ -82,7 +82,7 @@ impl BackfillStore for DynamoStore {
         let key = |run: &RunKey| Key::delivery(&DeliveryKey { connector: connector.clone(), run: run.clone() });
         let keys: Vec<_> = runs.iter().map(key).collect();
         let found = self.get_many(DELIVERIES, &keys).await?;
-        found.iter().map(|item| item.as_ref().map(|item| read_summary(item)).transpose()).collect()
+        found.iter().map(|item| item.as_ref().map(read_summary).transpose()).collect()
     }
 
     async fn note_backfill(
