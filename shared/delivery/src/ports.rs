@@ -170,7 +170,7 @@ pub trait DeliveryStore: Send + Sync {
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError>;
 
     /// Notes what each of these deliveries ended with. The first `shared` of a delivery puts, in the same write, its
-    /// row of [`MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing. A delivery
+    /// row of [`crate::metadata::MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing. A delivery
     /// that failed keeps its first failure until a step begins again.
     async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError>;
 
