@@ -165,3 +165,59 @@ async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enabling_that_is_interrupted_anywhere_catches_up_with_each_row_once() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let enable =
+        Command { machine: "EnableConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let begin = async || {
+        let (connector, team, profile) = read_connector(&stack).await;
+        let disabled = stack.command("DisableConnector", &connector, json!({})).await;
+        assert_eq!(disabled.status, "SUCCEEDED", "{disabled:?}");
+        let missed = Run::small(&team, "w-1", 2);
+        missed.announce(&stack).await;
+        stack.recorded(&team, "w-1", &missed.run).await;
+        let input = json!({"connectorId": connector});
+        ((connector, profile, missed), input)
+    };
+    stack
+        .killed_anywhere(&enable, begin, async |(connector, profile, missed), _| {
+            assert_eq!(stack.connector_state(connector).await, "ready");
+            let audit = stack.audit(connector).await;
+            assert_eq!(["enable", "catch-up"].map(|action| count(&audit, action)), [1, 1], "{audit:?}");
+            let (_, rows) = stack.rows(profile, connector, &table_name("w-1", "V1")).await;
+            let runs: Vec<_> = rows.iter().map(|row| row["run_id"].as_str().unwrap()).collect();
+            assert_eq!(runs, [missed.run.as_str(); 2], "what was missed, each row once");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_of_messages_that_is_interrupted_anywhere_sends_each_back_before_it_ends() {
+    let _turn = TURN.lock().await;
+    let place = Place::new().await;
+    let redrive =
+        Command { machine: "RedriveMessages", functions: &["redrive-messages"], interrupted: "REDRIVE_INTERRUPTED" };
+    // Dead letters of other tests would be sent back, and refused, each time.
+    let dead_letters = place.stack.output("RunCompletedDeadLetterQueueUrl");
+    place.stack.sqs.purge_queue().queue_url(dead_letters).send().await.unwrap();
+    let input = json!({"queue": "runCompleted", "ratePerMinute": 600});
+    let begin = async || {
+        let run = place.run();
+        place.stack.put_output(&run.key(), run.body.clone()).await;
+        place.stack.send_to("RunCompletedDeadLetterQueueUrl", &run.message().to_string()).await;
+        (run, input.clone())
+    };
+    place
+        .stack
+        .killed_anywhere(&redrive, begin, async |run, _| {
+            place.shared(run).await;
+            let left = place.stack.refused("RunCompletedDeadLetterQueueUrl", &run.run).await;
+            assert_eq!(left, None, "it is not there any more");
+            let (_, rows) = place.stack.rows(&place.profile, &place.connector, &table_name(&run.workflow, "V1")).await;
+            assert_eq!(rows.len(), 3, "sent twice or not, each row is there once");
+        })
+        .await;
+}

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use aws::sqs::SqsDeadLetterQueue;
 use delivery::failure::{FailureCode, StepError};
-use delivery::ports::DeadLetterQueue;
+use delivery::ports::{Clock as _, DeadLetterQueue};
 use delivery::redrive::redrive_messages_page;
 use events::redrive::{
     DeadLetters, MessagesProgress, MessagesReport, PageDone, RedriveMessagesInput, messages, messages_page,
 };
-use lambda::{Environment, SettingsError, Subject, Task};
+use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 
 /// The function.
 pub struct RedriveMessages {
@@ -71,7 +71,7 @@ impl Task for RedriveMessages {
         let queue = self.queues.get(&named);
         let queue =
             queue.ok_or_else(|| StepError::new(FailureCode::RedriveDenied, "the function has no such queue"))?;
-        let (redriven, next) = redrive_messages_page(&**queue, &redrive, before).await?;
+        let (redriven, next) = redrive_messages_page(&**queue, &redrive, before, SystemClock.now()).await?;
         Ok(messages_page(named, &redrive, redriven, next))
     }
 }

@@ -25,6 +25,9 @@ pub const RATE_PER_MINUTE_DEFAULT: u32 = 60;
 /// The most deliveries that one page looks at.
 pub const EXAMINED_PER_PAGE_MAX: usize = 1_000;
 
+/// The most pages of undelivered deliveries that are looked through for the oldest that is expected.
+pub const OLDEST_PAGES_MAX: usize = 100;
+
 /// The most messages of one page, as SQS has it.
 pub const MESSAGES_PER_PAGE_MAX: usize = 10;
 
@@ -33,6 +36,13 @@ pub const MESSAGES_DEFAULT: u64 = 1_000;
 
 /// The most messages of one redrive.
 pub const MESSAGES_MAX: u64 = 10_000;
+
+/// The longest that a redrive waits for messages that somebody received and neither took out nor showed again, in
+/// seconds: longer than a receipt of the redrive's own hides them.
+pub const HIDDEN_SECONDS_MAX: i64 = 90;
+
+/// How long one page leaves hidden messages before the next one looks, in seconds.
+const HIDDEN_WAIT_SECONDS: u32 = 10;
 
 /// Pages in a minute, as long as the rate allows: what is started then comes in equal parts.
 const PAGES_PER_MINUTE: u32 = 6;
@@ -97,7 +107,7 @@ pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp, start: u32) ->
 }
 
 /// Since when the oldest delivery of a connector is owed that is still [expected](Undelivered::expected); `None` if none
-/// is, or none among the [`EXAMINED_PER_PAGE_MAX`] that wait longest.
+/// is, or none among the first [`OLDEST_PAGES_MAX`] pages of those that wait longest.
 ///
 /// # Errors
 ///
@@ -106,8 +116,16 @@ pub async fn oldest_expected(
     deliveries: &dyn UndeliveredDeliveries,
     connector: &ConnectorId,
 ) -> Result<Option<Timestamp>, PortError> {
-    let waiting = deliveries.undelivered(connector, None, EXAMINED_PER_PAGE_MAX).await?;
-    Ok(waiting.iter().find(|delivery| delivery.expected()).map(|delivery| delivery.since))
+    let mut position = None;
+    for _ in 0..OLDEST_PAGES_MAX {
+        let waiting = deliveries.undelivered(connector, position.as_ref(), EXAMINED_PER_PAGE_MAX).await?;
+        if let Some(expected) = waiting.iter().find(|delivery| delivery.expected()) {
+            return Ok(Some(expected.since));
+        }
+        let Some(last) = waiting.last() else { return Ok(None) };
+        position = Some(last.position());
+    }
+    Ok(None)
 }
 
 /// Which failed deliveries are started again.
@@ -292,10 +310,13 @@ pub struct MessageRedrive {
 pub struct MessagesRedriven {
     /// Messages that were sent back.
     pub sent: u64,
+    /// Since when every message that is left is hidden; `None` if some were not.
+    pub hidden_since: Option<Timestamp>,
 }
 
 /// Sends the next messages of a dead-letter queue back, as many as the rate allows for one page. A message leaves the
-/// dead-letter queue behind its copy: it may be sent twice and is never lost.
+/// dead-letter queue behind its copy: it may be sent twice and is never lost. What a process had received that ended is
+/// hidden for a while: it is waited for.
 ///
 /// # Errors
 ///
@@ -304,6 +325,7 @@ pub async fn redrive_messages_page(
     queue: &dyn DeadLetterQueue,
     redrive: &MessageRedrive,
     before: MessagesRedriven,
+    now: Timestamp,
 ) -> Result<(MessagesRedriven, Next), StepError> {
     let left = usize::try_from(redrive.limit.saturating_sub(before.sent)).unwrap_or(usize::MAX);
     let page_max = per_page(redrive.rate_per_minute).min(MESSAGES_PER_PAGE_MAX).min(left);
@@ -311,6 +333,9 @@ pub async fn redrive_messages_page(
         return Ok((before, Next::Done));
     }
     let letters = queue.receive(page_max).await.map_err(classify)?;
+    if letters.is_empty() {
+        return wait_for_hidden(queue, before, now).await;
+    }
     let mut sent = 0;
     for letter in &letters {
         let done = if letter.sent_at >= redrive.begun_at {
@@ -326,12 +351,27 @@ pub async fn redrive_messages_page(
             break;
         }
     }
-    let now = MessagesRedriven { sent: before.sent + sent };
-    if sent == 0 || now.sent >= redrive.limit {
-        return Ok((now, Next::Done));
+    let after = MessagesRedriven { sent: before.sent + sent, hidden_since: None };
+    if sent == 0 || after.sent >= redrive.limit {
+        return Ok((after, Next::Done));
     }
     let started = usize::try_from(sent).unwrap_or(usize::MAX);
-    Ok((now, Next::Page { wait_seconds: wait_seconds(started, redrive.rate_per_minute) }))
+    Ok((after, Next::Page { wait_seconds: wait_seconds(started, redrive.rate_per_minute) }))
+}
+
+/// Nothing can be received: the redrive is done, unless messages are hidden that may be seen again.
+async fn wait_for_hidden(
+    queue: &dyn DeadLetterQueue,
+    before: MessagesRedriven,
+    now: Timestamp,
+) -> Result<(MessagesRedriven, Next), StepError> {
+    let since = before.hidden_since.unwrap_or(now);
+    if !queue.hides_messages().await.map_err(classify)? {
+        return Ok((MessagesRedriven { hidden_since: None, ..before }, Next::Done));
+    }
+    let waited = now.seconds().saturating_sub(since.seconds());
+    let next = if waited > HIDDEN_SECONDS_MAX { Next::Done } else { Next::Page { wait_seconds: HIDDEN_WAIT_SECONDS } };
+    Ok((MessagesRedriven { hidden_since: Some(since), ..before }, next))
 }
 
 async fn send_back(queue: &dyn DeadLetterQueue, letter: &DeadLetter) -> Result<(), PortError> {

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use delivery::connector::ConnectorState;
 use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
-use delivery::ports::{DeliveryStore, PortErrorKind};
+use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind};
 use delivery::redrive::{
-    MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven, oldest_expected, redrive_messages_page,
-    redrive_page, restart_name,
+    EXAMINED_PER_PAGE_MAX, HIDDEN_SECONDS_MAX, MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven,
+    oldest_expected, redrive_messages_page, redrive_page, restart_name,
 };
 use delivery::state::{Ended, Failure, Step};
 use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run_key, workflow_id};
@@ -199,6 +199,17 @@ async fn the_oldest_delivery_that_is_expected_is_none_whose_run_was_rejected() {
     assert_eq!(oldest().await, Some(instant(5)));
 }
 
+#[tokio::test]
+async fn rejected_deliveries_do_not_hide_one_that_is_late() {
+    let state = InMemoryState::default();
+    for n in 0..=EXAMINED_PER_PAGE_MAX {
+        fail(&state, &key("w-1", &format!("rejected-{n}")), FailureCode::RowNotJson, 10).await;
+    }
+    assert_eq!(oldest_expected(&state, &connector_id("acme")).await.unwrap(), None);
+    state.enter(&[key("w-1", "late")], Step::Staging, instant(20)).await.unwrap();
+    assert_eq!(oldest_expected(&state, &connector_id("acme")).await.unwrap(), Some(instant(20)));
+}
+
 #[test]
 fn a_restart_is_named_for_its_failure_and_fits() {
     let long = key("w-1", &"r".repeat(128));
@@ -216,8 +227,9 @@ fn messages(limit: u64, rate_per_minute: u32) -> MessageRedrive {
 async fn send_all(queue: &InMemoryDeadLetters, redrive: &MessageRedrive) -> (u64, Vec<u32>) {
     let (mut redriven, mut waits) = (MessagesRedriven::default(), Vec::new());
     loop {
-        let (now, next) = redrive_messages_page(queue, redrive, redriven).await.unwrap();
-        redriven = now;
+        let now = instant(i64::from(waits.iter().sum::<u32>()));
+        let (after, next) = redrive_messages_page(queue, redrive, redriven, now).await.unwrap();
+        redriven = after;
         match next {
             Next::Page { wait_seconds } => waits.push(wait_seconds),
             Next::Done => return (redriven.sent, waits),
@@ -249,13 +261,38 @@ async fn a_message_that_failed_again_since_the_redrive_began_stays() {
 }
 
 #[tokio::test]
+async fn messages_that_are_hidden_are_waited_for_and_not_for_ever() {
+    let queue = InMemoryDeadLetters::default();
+    queue.put("hidden", instant(1));
+    let _ = queue.receive(1).await.unwrap();
+    let (redrive, none) = (messages(10, 600), MessagesRedriven::default());
+    let (waiting, next) = redrive_messages_page(&queue, &redrive, none, instant(7)).await.unwrap();
+    assert_eq!((waiting.hidden_since, next), (Some(instant(7)), Next::Page { wait_seconds: 10 }));
+
+    let latest = instant(7 + HIDDEN_SECONDS_MAX);
+    let (_, next) = redrive_messages_page(&queue, &redrive, waiting, latest).await.unwrap();
+    assert_eq!(next, Next::Page { wait_seconds: 10 });
+    let too_late = latest.plus_seconds(1);
+    let (given_up, next) = redrive_messages_page(&queue, &redrive, waiting, too_late).await.unwrap();
+    assert_eq!((given_up, next), (waiting, Next::Done), "it says that messages are hidden");
+
+    queue.show_hidden();
+    let (sent, next) = redrive_messages_page(&queue, &redrive, waiting, latest).await.unwrap();
+    assert_eq!((sent.sent, sent.hidden_since), (1, None));
+    assert_ne!(next, Next::Done, "there may be more");
+    let (done, next) = redrive_messages_page(&queue, &redrive, sent, latest).await.unwrap();
+    assert_eq!((done, next), (sent, Next::Done));
+}
+
+#[tokio::test]
 async fn a_message_whose_way_back_is_cut_off_is_never_lost() {
     for call in 0..7 {
         for strikes in [Strikes::Before, Strikes::After] {
             let queue = InMemoryDeadLetters::default();
             ["a", "b", "c"].iter().for_each(|body| queue.put(body, instant(1)));
             queue.faults.fail_call(call, PortErrorKind::Unavailable, strikes);
-            let first = redrive_messages_page(&queue, &messages(10, 600), MessagesRedriven::default()).await;
+            let first =
+                redrive_messages_page(&queue, &messages(10, 600), MessagesRedriven::default(), instant(0)).await;
             if let Err(error) = &first {
                 assert_eq!(error.code, FailureCode::RedriveUnavailable);
             }

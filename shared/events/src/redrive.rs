@@ -263,6 +263,8 @@ pub struct MessagesProgress {
     begun_at: Timestamp,
     #[serde(default)]
     sent: u64,
+    #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
+    hidden_since: Option<Timestamp>,
 }
 
 /// What a redrive of messages did, for its operator.
@@ -292,7 +294,8 @@ pub fn messages(input: &RedriveMessagesInput) -> Result<(DeadLetters, MessageRed
     }
     command.optional_string("requestedBy")?;
     let redrive = MessageRedrive { limit, rate_per_minute: rate(&command)?, begun_at: input.progress.begun_at };
-    Ok((queue, redrive, MessagesRedriven { sent: input.progress.sent }))
+    let MessagesProgress { sent, hidden_since, .. } = input.progress;
+    Ok((queue, redrive, MessagesRedriven { sent, hidden_since }))
 }
 
 /// What a page of messages leaves behind.
@@ -304,11 +307,15 @@ pub fn messages_page(
     next: Next,
 ) -> PageDone<MessagesProgress, MessagesReport> {
     let advice = match redriven.sent {
+        _ if redriven.hidden_since.is_some() => {
+            "messages of the queue are with another receiver; start it again when they can be seen"
+        }
         0 => "nothing to do: the queue held no message that was there when the redrive began",
         sent if sent >= redrive.limit => "the limit is reached; start it again for the rest",
         _ => "what is refused again comes back to the dead-letter queue with a new reason",
     };
-    let progress = MessagesProgress { begun_at: redrive.begun_at, sent: redriven.sent };
+    let MessagesRedriven { sent, hidden_since } = redriven;
+    let progress = MessagesProgress { begun_at: redrive.begun_at, sent, hidden_since };
     let report = MessagesReport { queue: queue.as_str(), sent: redriven.sent, next: advice.to_owned() };
     PageDone::of(next, progress, report)
 }
@@ -412,7 +419,12 @@ mod tests {
         for queue in DeadLetters::ALL {
             let (named, redrive, before) = read(json!({"queue": queue.as_str()}), json!({"begunAt": BEGUN})).unwrap();
             assert_eq!((named, redrive.limit, redrive.rate_per_minute, before.sent), (queue, 1_000, 60, 0));
-            let page = messages_page(named, &redrive, MessagesRedriven { sent: 8 }, Next::Page { wait_seconds: 8 });
+            let page = messages_page(
+                named,
+                &redrive,
+                MessagesRedriven { sent: 8, hidden_since: None },
+                Next::Page { wait_seconds: 8 },
+            );
             let progress = serde_json::to_value(page).unwrap()["progress"].clone();
             let (_, again, before) = read(json!({"queue": queue.as_str()}), progress).unwrap();
             assert_eq!((again, before.sent), (redrive, 8));

@@ -83,6 +83,11 @@ impl DeadLetterQueue for InMemoryDeadLetters {
         })
     }
 
+    async fn hides_messages(&self) -> Result<bool, PortError> {
+        self.faults
+            .call("look for hidden messages", || Ok(self.with(|inner| inner.letters.iter().any(|(_, hidden)| *hidden))))
+    }
+
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError> {
         self.faults.call("take a message out", || {
             self.with(|inner| inner.letters.retain(|(kept, _)| kept.receipt != letter.receipt));
@@ -167,6 +172,7 @@ pub async fn dead_letter_queue_contract(queue: &dyn DeadLetterQueue, bodies: &[&
     while sent.len() < bodies.len() {
         let letters = queue.receive(2).await.expect("receive");
         assert!((1..=2).contains(&letters.len()), "no more than was asked for");
+        assert!(queue.hides_messages().await.expect("look"), "what was received is hidden");
         for letter in letters {
             assert!(bodies.contains(&letter.body.as_str()), "a body is as it came");
             assert!(letter.sent_at.seconds() > 0);
@@ -182,5 +188,6 @@ pub async fn dead_letter_queue_contract(queue: &dyn DeadLetterQueue, bodies: &[&
         }
     }
     assert_eq!(queue.receive(10).await.expect("receive"), [], "what was released came again, and nothing is left");
+    assert!(!queue.hides_messages().await.expect("look"), "nothing is left that is hidden");
     sent
 }

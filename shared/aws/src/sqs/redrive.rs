@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 use delivery::ids::sha256_hex;
 use delivery::ports::{DeadLetterQueue, PortError, PortErrorKind};
 use delivery::redrive::DeadLetter;
@@ -13,14 +13,16 @@ use crate::failure::port_error;
 
 const RECEIVE: &str = "receive messages of a dead-letter queue";
 const SEND: &str = "send a message back to its queue";
+const LOOK: &str = "look for hidden messages of a dead-letter queue";
 const REMOVE: &str = "take a message out of a dead-letter queue";
 const RELEASE: &str = "show a message of a dead-letter queue again";
 
 /// How long a receive waits for a message, in seconds: with it every server of the queue is asked.
 const RECEIVE_SECONDS: i32 = 2;
 
-/// How long a received message is hidden from others, in seconds: as long as a page may take.
-const HIDDEN_SECONDS: i32 = 60;
+/// How long a received message is hidden from others, in seconds: longer than a page takes, and what a process that
+/// ended had received is waited for this long (`delivery::redrive::HIDDEN_SECONDS_MAX`).
+const HIDDEN_SECONDS: i32 = 30;
 
 /// A dead-letter queue and its source. Bodies go back as they came, without the attributes of a refusal.
 #[derive(Debug, Clone)]
@@ -71,6 +73,15 @@ impl DeadLetterQueue for SqsDeadLetterQueue {
         };
         request.send().await.map_err(|error| port_error(SEND, error))?;
         Ok(())
+    }
+
+    async fn hides_messages(&self) -> Result<bool, PortError> {
+        let hidden = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+        let request = self.client.get_queue_attributes().queue_url(&self.dead_letters_url);
+        let answer = request.attribute_names(hidden.clone()).send().await.map_err(|error| port_error(LOOK, error))?;
+        let count = answer.attributes.as_ref().and_then(|all| all.get(&hidden));
+        let garbled = || PortError::new(PortErrorKind::InvalidData, LOOK, "the answer has no count");
+        Ok(count.ok_or_else(garbled)? != "0")
     }
 
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError> {

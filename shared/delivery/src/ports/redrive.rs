@@ -38,6 +38,9 @@ pub trait DeadLetterQueue: Send + Sync {
     /// Sends a copy of a message to the queue that it came from.
     async fn send_back(&self, letter: &DeadLetter) -> Result<(), PortError>;
 
+    /// Whether messages are hidden: received by somebody, who has neither taken them out nor shown them again.
+    async fn hides_messages(&self) -> Result<bool, PortError>;
+
     /// Takes a message out of the dead-letter queue.
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError>;
 
