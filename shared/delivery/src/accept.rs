@@ -57,6 +57,8 @@ pub async fn accept(
     let (connectors, accepted) = match runs.record_run(&run, &in_scope, now).await.map_err(classify)? {
         Recorded::New => (in_scope, Accepted::Started),
         Recorded::Before { connectors } => (connectors, Accepted::Duplicate),
+        // Its execution has one name however often it is announced, and what a backfill shared stays as it is.
+        Recorded::Found => (in_scope, Accepted::Started),
     };
     if connectors.is_empty() {
         return Ok(Accepted::Unwanted);

@@ -139,6 +139,8 @@ pub enum Recorded {
         /// The connectors that were in scope then.
         connectors: Vec<ConnectorId>,
     },
+    /// A backfill found the run before its message came: it was never announced to the connectors that take it live.
+    Found,
 }
 
 /// Keeps every finished run, wanted or not.

@@ -14,8 +14,8 @@ use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::metadata::{DeliveredRun, MetadataTable};
 use delivery::outcome::{Recording, record_failed, record_shared};
 use delivery::ports::{
-    Clock, Commit, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunStager, RunStore,
-    SharingBackend, TableContents, TableLog, WriteOutcome,
+    BackfillStore as _, Clock, Commit, DataFile, FoundRun, LoggedCommit, ManifestStore, PortError, PortErrorKind,
+    RunStager, RunStore, SharingBackend, TableContents, TableLog, WriteOutcome,
 };
 use delivery::promote::{Promoting, Proven, promote};
 use delivery::prove::{Expected, ExpectedRun, Proving, prove, schema_digest};
@@ -611,6 +611,23 @@ async fn messages_are_accepted_once_and_only_for_connectors_in_scope() {
     assert_eq!(accept(&world.state, &world.state, &world.state, announced, now).await.unwrap(), Accepted::Unwanted);
     assert!(world.state.recorded_run(&stranger.key).await.unwrap().is_some(), "recorded all the same");
     assert_eq!(world.state.started().len(), 1);
+}
+
+#[tokio::test]
+async fn a_run_that_a_backfill_found_before_its_message_came_still_reaches_every_connector() {
+    let world = World::new().await;
+    world.set_up(connector("other", "t")).await;
+    let run = a_run("r", 10);
+    world.state.record_found(&[FoundRun { run: run.clone(), bytes: 1 }], instant(0)).await.unwrap();
+    for _ in 0..2 {
+        let announced = Announcement::Finished(Box::new(run.clone()));
+        let accepted = accept(&world.state, &world.state, &world.state, announced, instant(1)).await.unwrap();
+        assert_eq!(accepted, Accepted::Started);
+    }
+    let started = world.state.started();
+    assert_eq!(started.len(), 1, "one execution, however often it is announced");
+    let (_, connectors) = started.get(&run.key.execution_name()).unwrap();
+    assert_eq!(connectors, &[connector_id(CONNECTOR), connector_id("other")]);
 }
 
 #[tokio::test]

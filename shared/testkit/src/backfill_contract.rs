@@ -80,8 +80,8 @@ pub async fn backfill_store_contract(
     assert_eq!(store.recorded(&[]).await.expect("read"), Vec::<bool>::new());
     assert_eq!(
         runs.record_run(&found[0].run, std::slice::from_ref(&connector), instant(2_000)).await.expect("record"),
-        Recorded::Before { connectors: Vec::new() },
-        "a run that was found is recorded"
+        Recorded::Found,
+        "a run that was found was never announced"
     );
 
     // What became of deliveries.

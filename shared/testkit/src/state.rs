@@ -211,7 +211,8 @@ impl RunStore for InMemoryState {
     async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError> {
         self.call("record the run", |inner| {
             if let Some((_, connectors)) = inner.runs.get(&run.key) {
-                return Ok(Recorded::Before { connectors: connectors.clone() });
+                let before = Recorded::Before { connectors: connectors.clone() };
+                return Ok(if inner.was_found(&run.key) { Recorded::Found } else { before });
             }
             inner.record_run(run, connectors, RunOrigin::Announced, None, now);
             for connector in connectors {

@@ -12,7 +12,7 @@ use delivery::timestamp::Timestamp;
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
 use super::outbox::{PUT_BYTES_MAX, PUT_ROWS_MAX};
-use super::runs::{history_item, run_item};
+use super::runs::{found_item, history_item};
 use super::{DynamoStore, PAGES_MAX, damaged};
 use crate::failure::port_error;
 
@@ -62,7 +62,7 @@ impl BackfillStore for DynamoStore {
     async fn record_found(&self, runs: &[FoundRun], now: Timestamp) -> Result<(), PortError> {
         let (mut some, mut some_bytes) = (Vec::new(), 0);
         for found in runs {
-            let run = run_item(&found.run, &[], now)?;
+            let run = found_item(&found.run, now)?;
             let run_bytes = run.text_bytes();
             if some.len() == PUT_ROWS_MAX || (some_bytes + run_bytes > PUT_BYTES_MAX && !some.is_empty()) {
                 self.write_pairs(FOUND, std::mem::take(&mut some)).await?;

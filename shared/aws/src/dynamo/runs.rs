@@ -1,6 +1,7 @@
 //! Recorded runs, and which connectors of a team take data.
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::connector::ConnectorState;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
 use delivery::ports::{PortError, ReadyConnector, Recorded, RunOrigin, RunStore};
@@ -16,6 +17,9 @@ use super::{DynamoStore, Met, Transacted, backfill, damaged, deliveries};
 
 /// The most connectors of one run: a transaction has at most 100 writes, and two are the run's.
 const CONNECTORS_MAX: usize = 90;
+
+/// Is on the record of a run that a backfill found, and says when.
+const FOUND: &str = "found_at";
 
 const LIST: &str = "list the team's connectors";
 const RECORD: &str = "record the run";
@@ -41,6 +45,7 @@ impl RunStore for DynamoStore {
         match self.transact(RECORD, writes).await? {
             Transacted::Done => Ok(Recorded::New),
             Transacted::Refused(met) => match met.into_iter().next() {
+                Some(Met::Condition(Some(item))) if item.contains_key(FOUND) => Ok(Recorded::Found),
                 Some(Met::Condition(Some(item))) => Ok(Recorded::Before { connectors: recorded_connectors(&item)? }),
                 Some(Met::Condition(None) | Met::Nothing) | None => {
                     Err(damaged(RECORD, "the table refused the record and did not say what is there"))
@@ -57,14 +62,28 @@ impl RunStore for DynamoStore {
 }
 
 pub(super) fn run_item(run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Write, PortError> {
+    Ok(Write::put(Key::run(&run.key), run_attributes(run, connectors, now)?).when_new())
+}
+
+/// The record of a run that a backfill found, which is nobody's live delivery.
+pub(super) fn found_item(run: &Run, now: Timestamp) -> Result<Write, PortError> {
+    let [record, finished_at, accepted_at, connectors] = run_attributes(run, &[], now)?;
+    let attributes = [record, finished_at, accepted_at, connectors, (FOUND, instant(now))];
+    Ok(Write::put(Key::run(&run.key), attributes).when_new())
+}
+
+fn run_attributes(
+    run: &Run,
+    connectors: &[ConnectorId],
+    now: Timestamp,
+) -> Result<[(&'static str, AttributeValue); 4], PortError> {
     let record = run_record::write(run).map_err(|error| damaged(RECORD, error))?;
-    let attributes = [
+    Ok([
         ("record", text(&record)),
         ("finished_at", instant(run.finished_at)),
         ("accepted_at", instant(now)),
         ("connectors", list(connectors.iter().map(ConnectorId::as_str))),
-    ];
-    Ok(Write::put(Key::run(&run.key), attributes).when_new())
+    ])
 }
 
 /// A run's entry in the history of its team: what a backfill plans by, without its record.

@@ -57,6 +57,7 @@ fn a_run_is_written_and_read_as_its_fixture() {
     let item = golden("run", &write);
     assert_eq!(runs::recorded_connectors(&item).unwrap(), [delivery().connector]);
     assert_eq!(events::run_record::read(item["record"].as_s().unwrap()).unwrap(), run);
+    golden("run that was found", &runs::found_item(&run, builders::instant(500)).unwrap());
 }
 
 #[test]

@@ -50,6 +50,13 @@ impl Inner {
         };
         self.history.insert((run.key.team.clone(), place), recorded);
     }
+
+    pub(super) fn was_found(&self, key: &RunKey) -> bool {
+        let of_run = |((team, _), run): &(&(TeamId, String), &RecordedRun)| {
+            *team == key.team && run.workflow == key.workflow && run.run == key.run
+        };
+        self.history.iter().find(of_run).is_some_and(|(_, run)| run.origin == RunOrigin::Found)
+    }
 }
 
 fn code(record: &DeliveryRecord) -> Option<FailureCode> {
