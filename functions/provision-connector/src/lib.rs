@@ -117,14 +117,15 @@ impl Task for ProvisionConnector {
 #[cfg(test)]
 mod tests {
     use delivery::connector::Connector;
+    use delivery::connector::ConnectorState;
     use delivery::failure::FailureCode;
-    use delivery::lifecycle::Action;
+    use delivery::lifecycle::{Action, Actor, AuditEntry};
     use delivery::metadata::MetadataTable;
     use delivery::ports::{Connected, PortError, ShareReport};
     use delivery::table::TableName;
     use delivery::timestamp::Timestamp;
     use serde_json::json;
-    use testkit::builders::connector_id;
+    use testkit::builders::{connector_id, instant};
     use testkit::lake::InMemoryLake;
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
@@ -194,6 +195,27 @@ mod tests {
             let connector = state.connector(&connector_id("acme")).await.unwrap().unwrap();
             assert!(!connector.state.takes_data());
         }
+    }
+
+    #[tokio::test]
+    async fn a_set_up_that_opened_a_revoked_connectors_share_shuts_it_again() {
+        let state = Arc::new(InMemoryState::default());
+        let function = function(&state, state.clone());
+        let ready = || {
+            let input = json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}});
+            serde_json::from_value(input).unwrap()
+        };
+        function.handle(provisioned("open")).await.unwrap();
+        function.handle(ready()).await.unwrap();
+        // A set-up that began before the revocation connects behind it.
+        let known = state.connector(&connector_id("acme")).await.unwrap().unwrap();
+        let actor = Actor { requested_by: None, execution: "arn:r".to_owned() };
+        let entry = AuditEntry { at: instant(0), action: Action::Revoke, actor };
+        let revoked = known.moved(ConnectorState::Revoked);
+        let _ = state.change_connector(Some(&known), &revoked, &entry).await.unwrap();
+        assert!(!state.verify(&revoked, &[]).await.unwrap().ungranted, "it is open");
+        assert_eq!(function.handle(ready()).await.unwrap_err().code, FailureCode::ConnectorRevoked);
+        assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "it is shut");
     }
 
     #[tokio::test]

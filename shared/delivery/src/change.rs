@@ -51,14 +51,19 @@ pub async fn enable(ports: Changing<'_>, id: &ConnectorId, actor: &Actor) -> Res
 
 /// Takes a connector's recipient its access, then marks the connector as revoked. Deletes no data.
 ///
+/// The access goes twice: before the mark, so that nobody reads from what is said to be revoked, and behind it, because
+/// a set-up that began before the mark may have opened the share again in between.
+///
 /// # Errors
 ///
 /// Codes of phase `lifecycle`, and `CONNECTOR_NOT_FOUND`.
 pub async fn revoke(ports: Changing<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = find(ports.connectors, id).await?;
     ports.recipients.revoke(&connector, ports.clock.now()).await.map_err(classify)?;
-    let after = connector.revoked();
-    write(ports, connector, after, Action::Revoke, actor).await
+    let Some(revoked) = connector.revoked() else { return Ok(connector) };
+    audited(ports.connectors, ports.clock, &connector, &revoked, Action::Revoke, actor).await?;
+    ports.recipients.revoke(&revoked, ports.clock.now()).await.map_err(classify)?;
+    Ok(revoked)
 }
 
 /// Has the tokens of before a connector's newest rotation end when it says.

@@ -129,9 +129,14 @@ async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableN
 ///
 /// # Errors
 ///
-/// Codes of phase `setup`.
+/// Codes of phase `setup`; `CONNECTOR_REVOKED` if it was revoked since the set-up began, which may have opened the share
+/// again: it is shut.
 pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
+    if connector.state == ConnectorState::Revoked {
+        ports.recipients.revoke(&connector, ports.clock.now()).await.map_err(classify)?;
+        return Err(revoked_meanwhile());
+    }
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
     for table in tables_of(&connector) {
         make_table(ports.log, ports.files, ports.backend, ports.clock, id, table).await.map_err(classify)?;
@@ -147,6 +152,13 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor
     let ready = connector.moved(ConnectorState::Ready);
     change(ports, Some(&connector), &ready, Action::Verify, actor).await?;
     Ok(ready)
+}
+
+fn revoked_meanwhile() -> StepError {
+    StepError::new(
+        FailureCode::ConnectorRevoked,
+        "the connector was revoked while it was set up; start SetupConnector once more to set it up anew",
+    )
 }
 
 async fn change(
@@ -170,7 +182,7 @@ async fn change(
 ///
 /// # Errors
 ///
-/// Codes of phase `setup`.
+/// Codes of phase `setup`; `CONNECTOR_REVOKED` if the connector was revoked meanwhile.
 pub async fn invite(
     connectors: &dyn ConnectorStore,
     inviter: &dyn Inviter,
@@ -178,6 +190,9 @@ pub async fn invite(
     id: &ConnectorId,
 ) -> Result<(), StepError> {
     let connector = connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
+    if connector.state == ConnectorState::Revoked {
+        return Err(revoked_meanwhile());
+    }
     if connector.recipient.token().is_none() {
         // Who reads in a metastore of its own finds the share there.
         return Ok(());
