@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
-use tests::{Run, Stack, contact_of, set_up_input, table_name, unique};
+use tests::{Place, Run, Stack, contact_of, set_up_input, table_name, unique};
 
 /// The texts of a table's column `name`, sorted.
 async fn names(stack: &Stack, profile: &std::path::Path, connector: &str) -> Vec<String> {
@@ -147,6 +147,34 @@ async fn an_enabled_connector_has_caught_up_when_its_execution_has_succeeded() {
     let audit = stack.audit(&connector).await;
     let counted = ["disable", "enable", "catch-up"].map(|action| audit.iter().filter(|found| *found == action).count());
     assert_eq!(counted, [1, 1, 1], "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enabling_whose_catch_up_left_something_says_so_and_goes_on_when_it_is_started_again() {
+    let place = Place::new().await;
+    let first = place.run();
+    place.deliver(&first).await;
+    tests::until("the rollout ended", async || {
+        (place.stack.connector_state(&place.connector).await == "active").then_some(())
+    })
+    .await;
+    said(&place.stack.command("DisableConnector", &place.connector, json!({})).await);
+    let missed = Run::small(&place.team, &first.workflow, 2);
+    missed.announce(&place.stack).await;
+    place.stack.recorded(&place.team, &first.workflow, &missed.run).await;
+    // What is not in the share cannot be proven.
+    let unshared = place.unshare(&first.workflow).await;
+    let ended = place.stack.command("EnableConnector", &place.connector, json!({})).await;
+    assert_eq!((ended.status.as_str(), ended.error.as_deref()), ("FAILED", Some("Delivery.Transient")), "{ended:?}");
+    assert!(ended.cause.as_deref().unwrap().starts_with("CATCH_UP_FAILED: "), "{ended:?}");
+    assert_eq!(place.failed(&missed).await.code.as_deref(), Some("PROOF_REFUSED"));
+    assert!(place.stack.connector_record(&place.connector).await["missedSince"].is_string());
+
+    place.share_again(unshared).await;
+    said(&place.stack.command("EnableConnector", &place.connector, json!({})).await);
+    assert!(place.stack.connector_record(&place.connector).await.get("missedSince").is_none());
+    let rows = place.read_workflow(&first.workflow, "V1").await.rows;
+    assert_eq!(rows.len(), 3 + 2, "each row once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use aws::sqs::MetadataQueue;
 use delivery::backfill::{
-    ActivityPorts, BackfillFailure, BackfillId, Begun, Counts, Coverage, Phase, PlanPorts, Request, begin, classify,
-    coverage, deliver_activity, find, finish, plan, settle,
+    ActivityPorts, BackfillFailure, BackfillId, Begun, Counts, Coverage, Left, Phase, PlanPorts, Request, begin,
+    classify, coverage, deliver_activity, find, finish, plan, settle,
 };
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
@@ -254,11 +254,12 @@ impl PlanBackfill {
         backfill: &BackfillId,
         progress: Progress,
     ) -> Result<Output, StepError> {
-        let state = finish(&*self.connectors, &*self.clock, request, progress.started_at, actor).await?;
         let connector = &request.connector;
-        let key = events::backfill::report_key(connector, backfill);
-        let report = Report::of(connector, state, &progress, self.clock.now(), key);
         let failures = self.pages.failures(connector, backfill, FAILURES_REPORTED_MAX).await.map_err(classify)?;
+        let left = Left::by(&failures);
+        let state = finish(&*self.connectors, &*self.clock, request, progress.started_at, left, actor).await?;
+        let key = events::backfill::report_key(connector, backfill);
+        let report = Report::of(connector, state, &progress, left, self.clock.now(), key);
         let whole = serde_json::to_string(&report.with_failures(&failures)).map_err(|error| {
             classify(PortError::new(PortErrorKind::InvalidData, "write a backfill's report", error))
         })?;

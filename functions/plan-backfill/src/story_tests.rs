@@ -564,6 +564,31 @@ async fn a_catch_up_delivers_what_was_missed_and_not_the_history_before() {
 }
 
 #[tokio::test]
+async fn what_a_catch_up_could_not_bring_and_may_pass_stays_missed() {
+    let mut world = World::active().await;
+    let since = world.clock.now();
+    world.clock.advance(60);
+    world.announced("w-1", "good", &[]).await;
+    world.announced("w-1", "unlucky", &[]).await;
+    world.announced("w-1", "garbled", &[]).await;
+    world
+        .change(Changes::Enable, |known| Connector { missed_since: Some(since), ..known.moved(ConnectorState::Active) })
+        .await;
+    world.clock.advance(60);
+    world.failing.insert("unlucky".to_owned(), FailureCode::LoadUnavailable);
+    world.failing.insert("garbled".to_owned(), FailureCode::RowNotJson);
+    let report = world.backfill(json!({"catchUp": true})).await.unwrap();
+    assert_eq!((&report["counts"]["failed"], &report["mayPassLater"]), (&json!(2), &json!(true)));
+    assert_eq!(world.connector().await.missed_since, Some(since), "the next enabling goes on");
+
+    world.failing.remove("unlucky");
+    let report = world.backfill(json!({"catchUp": true})).await.unwrap();
+    assert_eq!((&report["counts"]["failed"], &report["mayPassLater"]), (&json!(1), &json!(false)));
+    assert_eq!(world.shared(), names(&["good", "unlucky"]));
+    assert_eq!(world.connector().await.missed_since, None, "what is refused for good is not missed for ever");
+}
+
+#[tokio::test]
 async fn a_catch_up_of_a_connector_that_was_disabled_again_leaves_the_rest_to_the_next() {
     let mut world = World::active().await;
     let since = world.clock.now();

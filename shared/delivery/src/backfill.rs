@@ -19,7 +19,7 @@ pub use find::{FOLDERS_MAX, Found, find};
 pub use plan::{BATCH_BYTES_MAX, PAGE_RUNS_MAX, PlanPorts, Planned, Settled, plan, settle};
 
 use crate::connector::{Connector, ConnectorState, Scope};
-use crate::failure::{FailureCode, StepError};
+use crate::failure::{FailureCode, RetryClass, StepError};
 use crate::ids::{ConnectorId, RunId, TeamId, WorkflowId, sha256_hex};
 use crate::lifecycle::{Action, Actor, AuditEntry, Changed};
 use crate::ports::{Clock, ConnectorStore, PortError, PortErrorKind, RolloutStore};
@@ -296,7 +296,8 @@ fn coverage_of(
 }
 
 /// Ends a backfill: a connector that was `backfilling` is `active` once all of its history was gone through, and what
-/// it missed while it was disabled is no longer missing. Ending again is harmless. Returns the connector's state.
+/// it missed while it was disabled is no longer missing, unless a catch-up left something that may still pass. Ending
+/// again is harmless. Returns the connector's state.
 ///
 /// # Errors
 ///
@@ -306,6 +307,7 @@ pub async fn finish(
     clock: &dyn Clock,
     request: &Request,
     started_at: Timestamp,
+    left: Left,
     actor: &Actor,
 ) -> Result<ConnectorState, StepError> {
     let mut connector = taking(connectors, &request.connector).await?;
@@ -313,8 +315,12 @@ pub async fn finish(
         return Ok(connector.state);
     }
     if connector.missed_since.is_some() && !disabled_since(connectors, &connector.id, started_at).await? {
-        let whole = connector.state == ConnectorState::Backfilling;
-        if whole || request.purpose == Purpose::CatchUp {
+        let done = if request.purpose == Purpose::CatchUp {
+            left == Left::Nothing
+        } else {
+            connector.state == ConnectorState::Backfilling
+        };
+        if done {
             let caught_up = Connector { missed_since: None, ..connector.moved(connector.state) };
             change(connectors, clock, &connector, &caught_up, Action::CatchUp, actor).await?;
             connector = caught_up;
@@ -326,6 +332,24 @@ pub async fn finish(
         connector = active;
     }
     Ok(connector.state)
+}
+
+/// What a backfill left behind that another one may bring: what failed and was not rejected for what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Everything arrived, or was refused for good.
+    Nothing,
+    /// Something may pass when it is tried again.
+    Some,
+}
+
+impl Left {
+    /// What these failures leave.
+    #[must_use]
+    pub fn by(failures: &[BackfillFailure]) -> Self {
+        let may_pass = |failure: &BackfillFailure| failure.code.class() != RetryClass::Rejected;
+        if failures.iter().any(may_pass) { Self::Some } else { Self::Nothing }
+    }
 }
 
 /// Whether the connector was disabled after a time: what it missed then is the next catch-up's.

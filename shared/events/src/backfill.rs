@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use delivery::backfill::{BackfillFailure, BackfillId, Counts, Phase, Purpose, Request};
+use delivery::backfill::{BackfillFailure, BackfillId, Counts, Left, Phase, Purpose, Request};
 use delivery::batch::{Batch, Origin};
 use delivery::connector::ConnectorState;
 use delivery::failure::{FailureCode, StepError};
@@ -294,6 +294,8 @@ pub struct Report {
     pub counts: Counts,
     /// What did not arrive; in the execution's output the first [`FAILURES_SHOWN_MAX`].
     pub failures: Vec<FailureForm>,
+    /// Whether something failed that may pass when it is tried again.
+    pub may_pass_later: bool,
     /// The report's key in the tables bucket.
     pub report: String,
 }
@@ -305,6 +307,7 @@ impl Report {
         connector: &ConnectorId,
         state: ConnectorState,
         progress: &Progress,
+        left: Left,
         ended_at: Timestamp,
         report: String,
     ) -> Self {
@@ -315,6 +318,7 @@ impl Report {
             ended_at,
             counts: progress.counts,
             failures: progress.failures.clone(),
+            may_pass_later: left == Left::Some,
             report,
         }
     }
