@@ -391,7 +391,7 @@ fn neither_contact_nor_link_leaves_the_set_up() {
         assert_eq!(task.body.get("ResultPath"), Some(&Value::Null), "{}", task.name);
     }
     let output = &state("ConnectorReady")["Parameters"];
-    assert_eq!(*output, json!({ "connectorId.$": "$.connectorId", "state": "ready" }));
+    assert_eq!(*output, json!({ "connectorId.$": "$.connectorId", "state.$": "$.marked.state" }));
     for machine in resources(&template(), "AWS::Serverless::StateMachine").into_values() {
         assert_eq!(machine["Properties"]["Logging"]["IncludeExecutionData"], false);
     }

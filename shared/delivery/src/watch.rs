@@ -80,8 +80,8 @@ pub async fn watched(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Resul
     Ok(connector.filter(|connector| connector.state != ConnectorState::Revoked))
 }
 
-/// Warns a connector's recipient of tokens that end soon. A token that was rotated away is no concern any more: its
-/// recipient was told when it got the link of the next.
+/// Warns a connector's recipient of tokens that end soon. A token is no concern any more when the recipient has one of a
+/// later rotation; as long as the link of a rotation was not used, the one of before is what it reads by.
 ///
 /// # Errors
 ///
@@ -89,8 +89,10 @@ pub async fn watched(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Resul
 pub async fn watch_tokens(ports: Watching<'_>, connector: &Connector) -> Result<TokensSeen, StepError> {
     let now = ports.clock.now();
     let mut seen = TokensSeen::default();
-    for token in ports.tokens.tokens(&connector.id).await.map_err(classify)? {
-        if token.rotation < connector.rotation_number() {
+    let tokens = ports.tokens.tokens(&connector.id).await.map_err(classify)?;
+    let newest_rotation = tokens.iter().map(|token| token.rotation).max();
+    for token in tokens {
+        if Some(token.rotation) < newest_rotation {
             continue;
         }
         seen.expiring += u32::from(token.is_expiring(now));

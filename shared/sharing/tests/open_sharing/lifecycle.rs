@@ -359,5 +359,7 @@ async fn a_recipient_is_warned_once_at_each_threshold_and_not_of_a_token_that_wa
     let seen = watch_tokens(ports, &acme).await.unwrap();
     assert_eq!((seen.warnings, seen.refused), (1, 0), "the nearest threshold, once");
     let rotated = lived_again.rotate(WEEK).await.unwrap();
+    assert_eq!(watch_tokens(ports, &rotated).await.unwrap().expiring, 1, "its recipient has no other token yet");
+    lived_again.token(&lived_again.link()).await;
     assert_eq!(watch_tokens(ports, &rotated).await.unwrap().expiring, 0, "it was rotated away");
 }
