@@ -23,6 +23,9 @@ const ALLOWED_IPS_MAX: usize = 100;
 /// The longest life of a new token.
 const TOKEN_LIFE_MILLIS_MAX: i64 = 365 * 86_400 * 1_000;
 
+/// How the names of the properties begin that the workspace sets itself, and takes from nobody.
+const RESERVED_PROPERTIES: &str = "databricks.";
+
 /// The most tokens that are good at the same time, during a rotation.
 const GOOD_TOKENS_MAX: usize = 2;
 
@@ -165,7 +168,7 @@ fn check_ips(list: Option<&IpAccessList>) -> Result<(), Refusal> {
 
 fn check_properties(properties: Option<&Properties>) -> Result<(), Refusal> {
     let reserved =
-        properties.into_iter().flat_map(|it| it.properties.keys()).find(|key| key.starts_with("databricks."));
+        properties.into_iter().flat_map(|it| it.properties.keys()).find(|key| key.starts_with(RESERVED_PROPERTIES));
     reserved.map_or(Ok(()), |key| Err(Refusal::invalid(format!("the property \"{key}\" is reserved"))))
 }
 
@@ -195,6 +198,11 @@ fn info(host: &str, recipient: &Recipient) -> Value {
     });
     let is_token = recipient.authentication_type == Authentication::Token;
     let identifier = recipient.sharing_identifier.as_deref();
+    let mut properties = recipient.properties.clone();
+    // Enough to refuse a client that writes back what it read: nobody changes the properties of the other kinds.
+    if is_token {
+        properties.insert(format!("{RESERVED_PROPERTIES}name"), recipient.name.clone());
+    }
     let part = |n: usize| identifier.and_then(|identifier| identifier.split(':').nth(n));
     without_nulls(json!({
         "name": recipient.name,
@@ -205,7 +213,7 @@ fn info(host: &str, recipient: &Recipient) -> Value {
         "cloud": part(0),
         "region": part(1),
         "metastore_id": part(2),
-        "properties_kvpairs": {"properties": recipient.properties},
+        "properties_kvpairs": {"properties": properties},
         "ip_access_list": recipient.allowed_ips.as_ref().map(|ips| json!({"allowed_ip_addresses": ips})),
         "activated": is_token.then(|| recipient.tokens.iter().any(|token| token.activated)),
         "activation_url": recipient.tokens.last().and_then(activation_url),

@@ -439,7 +439,9 @@ impl SharingBackend for UnityCatalogBackend {
     }
 
     async fn refresh_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
-        self.refresh_columns(connector, table).await.map(drop)
+        let _ = self.refresh_columns(connector, table).await?;
+        // An attempt that ended half may have left the table out of the share, or unregistered.
+        self.add_tables(connector, std::slice::from_ref(table)).await
     }
 }
 

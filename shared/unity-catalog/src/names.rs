@@ -56,6 +56,9 @@ pub const INVITED_PROPERTY: &str = "spillway.invited";
 /// The property that says which rotation of its connector a token recipient's newest token came by: its number.
 pub const ROTATION_PROPERTY: &str = "spillway.rotation";
 
+/// How the names of the properties begin that the workspace sets itself, and refuses to be told.
+pub const RESERVED_PROPERTIES: &str = "databricks.";
+
 /// The name of the recipient of a metastore.
 #[must_use]
 pub fn databricks_recipient_name(deployment: &DeploymentName, identifier: &SharingIdentifier) -> String {

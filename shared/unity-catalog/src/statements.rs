@@ -10,12 +10,13 @@ use crate::error::{ApiError, ApiErrorKind};
 use crate::retry::Replay;
 use crate::transport::{Call, Workspace};
 
-/// How often a statement is asked for at most. Together with [`POLL_PAUSE`] this is five minutes: a warehouse that is
-/// started for it needs some of them.
-const POLLS_MAX: u32 = 60;
+/// How often a statement is asked for at most. Together with [`POLL_PAUSE`] this is 20 seconds, which is less than a
+/// function that registers tables lives. A warehouse that is started for it needs longer: the statement goes on there,
+/// and what is run at a later attempt finds the warehouse running.
+const POLLS_MAX: u32 = 10;
 
 /// The time between two questions.
-const POLL_PAUSE: Duration = Duration::from_secs(5);
+const POLL_PAUSE: Duration = Duration::from_secs(2);
 
 const RUN: &str = "run a statement on the SQL warehouse";
 
@@ -67,12 +68,14 @@ impl Workspace {
     ///
     /// # Errors
     ///
-    /// `Invalid` with the warehouse's word if the statement failed, `Unavailable` if it did not end in time.
+    /// `Invalid` with the warehouse's word if the statement failed, `Denied` if our service principal may not run it,
+    /// `Unavailable` if it did not end in time or the warehouse failed.
     pub async fn run_statement(&self, warehouse_id: &str, statement: &Statement) -> Result<(), ApiError> {
         let body = json!({
             "statement": statement.0,
             "warehouse_id": warehouse_id,
-            "wait_timeout": "30s",
+            // An id at once: an answer that waits could take longer than the client waits for an answer.
+            "wait_timeout": "0s",
             "on_wait_timeout": "CONTINUE",
         });
         let mut path = vec!["api", "2.0", "sql", "statements"];
@@ -115,12 +118,14 @@ impl Status {
     /// What the statement came to; `None` while it runs.
     fn outcome(&mut self) -> Option<Result<(), ApiError>> {
         match self.state.as_str() {
-            "SUCCEEDED" => Some(Ok(())),
+            // One that was closed succeeded, and its result was dropped.
+            "SUCCEEDED" | "CLOSED" => Some(Ok(())),
             "PENDING" | "RUNNING" => None,
-            "CANCELED" | "CLOSED" => Some(Err(ended(ApiErrorKind::Unavailable, "somebody stopped it"))),
+            "CANCELED" => Some(Err(ended(ApiErrorKind::Unavailable, "somebody stopped it"))),
             _ => {
                 let error = self.error.take();
                 let (code, message) = error.map_or((None, None), |error| (error.error_code, error.message));
+                let kind = code.as_deref().and_then(failure);
                 // The same shape, the same care with what it says.
                 let body = json!({"error_code": code, "message": message}).to_string();
                 let refusal = crate::error::Refusal::read(
@@ -128,9 +133,24 @@ impl Status {
                     &http::HeaderMap::new(),
                     body.as_bytes(),
                 );
-                Some(Err(ApiError { status: None, ..refusal.error(RUN, 1) }))
+                let error = refusal.error(RUN, 1);
+                Some(Err(ApiError { status: None, kind: kind.unwrap_or(error.kind), ..error }))
             }
         }
+    }
+}
+
+/// The kind of failure that a statement's error code names; `None` if the error is to be read as any other.
+fn failure(code: &str) -> Option<ApiErrorKind> {
+    match code {
+        "RESOURCE_EXHAUSTED"
+        | "TEMPORARILY_UNAVAILABLE"
+        | "DEADLINE_EXCEEDED"
+        | "INTERNAL_ERROR"
+        | "ABORTED"
+        | "SERVICE_UNDER_MAINTENANCE" => Some(ApiErrorKind::Unavailable),
+        "PERMISSION_DENIED" => Some(ApiErrorKind::Denied),
+        _ => None,
     }
 }
 

@@ -11,8 +11,13 @@ use delivery::ports::{CredentialUrl, HostedCredentials, Invitation, PortError, W
 use delivery::timestamp::Timestamp;
 
 use super::{BackendError, Reader, UnityCatalogBackend};
-use crate::names::{INVITED_PROPERTY, ROTATION_PROPERTY};
+use crate::names::{INVITED_PROPERTY, RESERVED_PROPERTIES, ROTATION_PROPERTY};
 use crate::recipients::{Recipient, RecipientToken};
+
+/// How much later than planned tokens of before may end, in seconds. The workspace counts an overlap from when it
+/// answers, in whole seconds; the plan counts from when the clock was read, which was before that by the requests
+/// between, their attempts and their waits.
+const ROTATION_GRACE_SECONDS: i64 = 120;
 
 const ROTATE: &str = "rotate a recipient's token";
 const INVITE: &str = "find the URL of a recipient's token";
@@ -38,8 +43,11 @@ fn rotation(recipient: &Recipient) -> u32 {
     recipient.properties.get(ROTATION_PROPERTY).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
-/// Whether a recipient has a token that nobody was told of, and every other ends by then.
-fn waits_alone(recipient: &Recipient, now: Timestamp, ends: Timestamp) -> bool {
+/// Whether a recipient has a token that nobody was told of, and every other ends as a rotation with this overlap has it
+/// end.
+fn waits_alone(recipient: &Recipient, now: Timestamp, ends: Timestamp, overlap_seconds: u32) -> bool {
+    // Without an overlap they are to have ended by now, and the workspace takes another rotation at any time.
+    let ends = if overlap_seconds > 0 { ends.plus_seconds(ROTATION_GRACE_SECONDS) } else { ends };
     let waiting = newest(recipient, now).filter(|token| is_unsent(recipient, token));
     waiting.is_some_and(|waiting| {
         recipient.tokens.iter().filter(|token| token.id != waiting.id).all(|token| !token.lives_at(ends))
@@ -63,7 +71,7 @@ impl UnityCatalogBackend {
         now: Timestamp,
     ) -> Result<(), PortError> {
         let Some(recipient) = self.hosted(connector).await? else { return Ok(()) };
-        if waits_alone(&recipient, now, now.plus_seconds(i64::from(overlap_seconds))) {
+        if waits_alone(&recipient, now, now.plus_seconds(i64::from(overlap_seconds)), overlap_seconds) {
             return Ok(());
         }
         self.rotate(&recipient, overlap_seconds).await.map(drop)
@@ -110,17 +118,13 @@ impl HostedCredentials for UnityCatalogBackend {
         let mut recipient = self.hosted(connector).await?.ok_or_else(|| BackendError::NoRecipient.during(INVITE))?;
         let begun = connector.rotation.filter(|begun| rotation(&recipient) < begun.number);
         let ends = begun.map_or(now, |begun| begun.tokens_end_at.max(now));
+        let overlap = u32::try_from(ends.seconds() - now.seconds()).unwrap_or(0);
         let there = match begun {
-            Some(_) => waits_alone(&recipient, now, ends),
+            Some(_) => waits_alone(&recipient, now, ends, overlap),
             None => newest(&recipient, now).is_some(),
         };
         let (name, sent) = (recipient.name.clone(), recipient.properties.get(INVITED_PROPERTY).cloned());
-        let token = if there {
-            recipient.tokens.pop()
-        } else {
-            let overlap = u32::try_from(ends.seconds() - now.seconds()).unwrap_or(0);
-            Some(self.rotate(&recipient, overlap).await?)
-        };
+        let token = if there { recipient.tokens.pop() } else { Some(self.rotate(&recipient, overlap).await?) };
         let token = token.ok_or_else(|| BackendError::NoActivation.during(INVITE))?;
         let url = token.activation.ok_or_else(|| BackendError::NoActivation.during(INVITE))?;
         let mut expires_at = token.expires_at;
@@ -137,8 +141,9 @@ impl HostedCredentials for UnityCatalogBackend {
 
     async fn sent(&self, connector: &Connector, token: &str) -> Result<(), PortError> {
         let recipient = self.hosted(connector).await?.ok_or_else(|| BackendError::NoRecipient.during(INVITE))?;
-        // Properties are replaced as a whole.
+        // Properties are replaced as a whole, all but the workspace's own, which it takes from nobody.
         let mut properties = recipient.properties;
+        properties.retain(|key, _| !key.starts_with(RESERVED_PROPERTIES));
         properties.insert(INVITED_PROPERTY.to_owned(), token.to_owned());
         properties.insert(ROTATION_PROPERTY.to_owned(), connector.rotation_number().to_string());
         Ok(self.workspace.set_properties(&recipient.name, &properties).await?)

@@ -10,12 +10,12 @@ use super::{Reader, UnityCatalogBackend};
 
 #[async_trait]
 impl RecipientBackend for UnityCatalogBackend {
-    /// Adopts or makes the recipient, and grants it the connector's share. A foreign one is refused by its name: the
-    /// error says which.
+    /// Adopts or makes the recipient, and grants it the connector's share, which nobody else may read from then on: the
+    /// connector may have had another recipient before. A foreign one is refused by its name: the error says which.
     async fn connect(&self, connector: &Connector) -> Result<Connected, PortError> {
         let reader = Reader::of(connector, self.workspace.now());
         let adopted = self.adopt(&connector.id, &reader).await?;
-        self.grant(&connector.id, &adopted.recipient).await?;
+        self.grant_alone(&connector.id, &adopted.recipient).await?;
         Ok(Connected::Ready)
     }
 
@@ -45,13 +45,10 @@ impl RecipientBackend for UnityCatalogBackend {
         }
     }
 
-    /// Takes the grant of the connector's own share, then ends its tokens. The recipient stays: a metastore's may read
-    /// other shares of ours.
+    /// Takes every grant of the connector's own share, those of recipients of before included, then ends its tokens.
+    /// The recipients stay: a metastore's may read other shares of ours.
     async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
-        let reader = Reader::of(connector, now);
-        if let Some(recipient) = self.find_recipient(&connector.id, &reader).await? {
-            self.ungrant(&connector.id, &recipient.name).await?;
-        }
+        self.ungrant_all(&connector.id).await?;
         match &connector.recipient {
             Recipient::Databricks(_) => Ok(()),
             Recipient::Token(_) => self.end_tokens(connector, 0, now).await,

@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use delivery::connector::{Connector, Recipient as Reads, SharingIdentifier};
 use delivery::ids::ConnectorId;
-use delivery::ports::PortError;
+use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
+use super::verify::selects;
 use super::{BackendError, UnityCatalogBackend};
 use crate::error::ApiErrorKind;
-use crate::names::{
-    CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, connector_name, databricks_recipient_name, token_recipient_name,
-};
+use crate::names::{CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, databricks_recipient_name, token_recipient_name};
 use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
+use crate::shares::{Share, ShareGrant};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 
@@ -151,9 +151,22 @@ impl UnityCatalogBackend {
     /// `NotFound` if the connector has no share, `Denied` if share or recipient is not our service principal's.
     pub async fn grant(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
         let share = self.own_share(GRANT, connector).await?;
-        self.workspace.grant_share(&share.name, recipient).await?;
-        let access = self.access(&share.name, recipient).await?;
-        if access.is_granted() { Ok(()) } else { Err(BackendError::NotGranted.during(GRANT)) }
+        self.grant_of(&share.name, recipient).await.map(drop)
+    }
+
+    /// Lets a recipient, and nobody else, read the connector's share.
+    pub(super) async fn grant_alone(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
+        let share = self.own_share(GRANT, connector).await?;
+        let grants = self.grant_of(&share.name, recipient).await?;
+        self.take_grants(&share.name, &grants, Some(recipient)).await
+    }
+
+    /// Grants a share, and returns all of its grants as they read back.
+    async fn grant_of(&self, share: &str, recipient: &str) -> Result<Vec<ShareGrant>, PortError> {
+        self.workspace.grant_share(share, recipient).await?;
+        let grants = self.workspace.share_grants(share).await?;
+        let access = self.access_by(&grants, share, recipient).await?;
+        if access.is_granted() { Ok(grants) } else { Err(BackendError::NotGranted.during(GRANT)) }
     }
 
     /// Lets a recipient read the connector's share no longer, and reads that back from both ends. Share, tables and
@@ -163,17 +176,46 @@ impl UnityCatalogBackend {
     ///
     /// `Unavailable` if the grant is still there.
     pub async fn ungrant(&self, connector: &ConnectorId, recipient: &str) -> Result<(), PortError> {
-        let share = connector_name(connector);
-        let share = self.workspace.share(&share).await?;
-        let Some(share) = share.filter(|share| self.is_marked(share.comment.as_deref(), connector)) else {
-            return Ok(());
-        };
-        match self.workspace.revoke_share(&share.name, recipient).await {
+        match self.own_share_to_revoke(connector).await? {
+            Some(share) => self.take_grant(&share.name, recipient).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Lets nobody read the connector's share any longer, whoever was granted it.
+    pub(super) async fn ungrant_all(&self, connector: &ConnectorId) -> Result<(), PortError> {
+        let Some(share) = self.own_share_to_revoke(connector).await? else { return Ok(()) };
+        let grants = self.workspace.share_grants(&share.name).await?;
+        self.take_grants(&share.name, &grants, None).await
+    }
+
+    /// The connector's share; `None` if there is none of ours, so that nothing is granted by us.
+    async fn own_share_to_revoke(&self, connector: &ConnectorId) -> Result<Option<Share>, PortError> {
+        match self.own_share(REVOKE, connector).await {
+            Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
+            share => share.map(Some),
+        }
+    }
+
+    /// Takes the grants of all but this recipient.
+    async fn take_grants(&self, share: &str, grants: &[ShareGrant], but: Option<&str>) -> Result<(), PortError> {
+        for grant in grants {
+            let stays = but.is_some_and(|recipient| grant.recipient.eq_ignore_ascii_case(recipient));
+            if !stays && selects(&grant.privileges) {
+                self.take_grant(share, &grant.recipient).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a recipient's grant, and reads that back from both ends.
+    async fn take_grant(&self, share: &str, recipient: &str) -> Result<(), PortError> {
+        match self.workspace.revoke_share(share, recipient).await {
             // The recipient is gone, and its grants with it.
             Err(error) if error.kind == ApiErrorKind::Missing => return Ok(()),
             outcome => outcome?,
         }
-        let access = self.access(&share.name, recipient).await?;
+        let access = self.access(share, recipient).await?;
         if access.is_nowhere() { Ok(()) } else { Err(BackendError::StillGranted.during(REVOKE)) }
     }
 }

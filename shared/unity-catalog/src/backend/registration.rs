@@ -132,8 +132,8 @@ impl UnityCatalogBackend {
         Err(BackendError::Stale { table: full_name }.during(REFRESH))
     }
 
-    /// Registers a table once more, in the share if it was there. An attempt that ends half is made good by the next
-    /// [`UnityCatalogBackend::add_tables`].
+    /// Registers a table once more, in the share if it was there. An attempt that ends half leaves it out of the share,
+    /// or unregistered: the next [`UnityCatalogBackend::add_tables`] makes that good.
     async fn register_anew(
         &self,
         connector: &ConnectorId,
@@ -144,7 +144,11 @@ impl UnityCatalogBackend {
         let shared = share.objects.iter().any(|object| object.name == full_name);
         if shared {
             let remove = ShareUpdate::RemoveTable { name: full_name.to_owned() };
-            self.workspace.update_share(&share.name, &[remove]).await?;
+            match self.workspace.update_share(&share.name, &[remove]).await {
+                // Somebody took it out meanwhile, or an attempt of ours whose answer was lost did.
+                Err(error) if error.kind == ApiErrorKind::Missing => {}
+                outcome => outcome?,
+            }
         }
         self.workspace.unregister_table(full_name).await?;
         if shared {

@@ -6,7 +6,7 @@ use delivery::table::TableName;
 
 use super::{BackendError, Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend};
 use crate::error::ApiErrorKind;
-use crate::shares::ObjectStatus;
+use crate::shares::{ObjectStatus, ShareGrant};
 
 const VERIFY: &str = "verify a connector's share";
 const READ: &str = "read what recipients are given";
@@ -104,12 +104,13 @@ impl UnityCatalogBackend {
     }
 
     /// The Delta schema text of a table as recipients are given it: the table is in the share and can be read, somebody
-    /// was granted the share at both ends, and the metastore says every column in full.
+    /// was granted the share, all who were are so at both ends, and the metastore says every column in full.
     ///
     /// # Errors
     ///
     /// `NotFound` if the connector has no share or the table is not in it, `Denied` if recipients could not read the
-    /// table or nobody may read the share, `InvalidData` if the registration is not whole.
+    /// table, `Unavailable` if nobody may read the share or the ends disagree,
+    /// `InvalidData` if the registration is not whole.
     pub async fn registered_schema(&self, connector: &ConnectorId, table: &TableName) -> Result<String, PortError> {
         let share = self.own_share(READ, connector).await?;
         let full_name = self.full_name(connector, table);
@@ -121,9 +122,13 @@ impl UnityCatalogBackend {
             Some(ObjectStatus::Active | ObjectStatus::Unknown) => {}
         }
         let grants = self.workspace.share_grants(&share.name).await?;
-        let Some(grant) = grants.first() else { return Err(BackendError::NotGranted.during(READ)) };
-        if !selects(&grant.privileges) || self.by_recipient(&share.name, &grant.recipient).await? == Said::No {
+        if !grants.iter().any(|grant| selects(&grant.privileges)) {
             return Err(BackendError::NotGranted.during(READ));
+        }
+        for grant in &grants {
+            if selects(&grant.privileges) && self.by_recipient(&share.name, &grant.recipient).await? == Said::No {
+                return Err(BackendError::NotGranted.during(READ));
+            }
         }
         let registered = self.registered(&full_name, connector, table).await?;
         let registered = registered.ok_or_else(|| BackendError::NotShared { table: full_name.clone() }.during(READ))?;
@@ -136,6 +141,16 @@ impl UnityCatalogBackend {
             return Ok(Access { by_share: Said::No, by_recipient: Said::No });
         }
         let grants = self.workspace.share_grants(share).await?;
+        self.access_by(&grants, share, recipient).await
+    }
+
+    /// Asks the recipient's end, where the share's has been asked for its grants.
+    pub(super) async fn access_by(
+        &self,
+        grants: &[ShareGrant],
+        share: &str,
+        recipient: &str,
+    ) -> Result<Access, PortError> {
         let by_share =
             grants.iter().any(|grant| grant.recipient.eq_ignore_ascii_case(recipient) && selects(&grant.privileges));
         Ok(Access { by_share: Said::of(by_share), by_recipient: self.by_recipient(share, recipient).await? })
@@ -154,6 +169,6 @@ impl UnityCatalogBackend {
     }
 }
 
-fn selects(privileges: &[String]) -> bool {
+pub(super) fn selects(privileges: &[String]) -> bool {
     privileges.iter().any(|privilege| privilege == "SELECT")
 }

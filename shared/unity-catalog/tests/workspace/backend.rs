@@ -13,8 +13,10 @@ use testkit::state_contract::sharing_backend_contract;
 use unity_catalog::backend::{
     BackendError, Reader, Refreshed, Registration, Room, TABLES_PER_SHARE_MAX, UnityCatalogBackend,
 };
+use unity_catalog::error::ApiErrorKind;
 use unity_catalog::names::shared_as;
 use unity_catalog::shares::{ObjectStatus, ShareUpdate};
+use unity_catalog::statements::Statement;
 
 use crate::world::{BUCKET, World, cause};
 
@@ -280,6 +282,102 @@ async fn changed_columns_are_registered_anew_without_a_warehouse() {
     assert_eq!(world.workspace.table("main.acme.wf_a__latest").await.unwrap().unwrap().columns, ["id string"]);
     let share = world.workspace.share("acme").await.unwrap().unwrap();
     assert_eq!(share.objects.first().map(|object| object.status), Some(ObjectStatus::Active));
+}
+
+#[tokio::test]
+async fn a_table_that_half_a_refresh_left_out_of_the_share_is_back_after_the_next() {
+    // The first PATCH of the share takes the table out, the second puts it back.
+    for (method, path, after) in [("DELETE", "/tables/", 0), ("POST", "/tables", 0), ("PATCH", "/shares/acme", 1)] {
+        let world = World::new().await;
+        let backend = world.backend();
+        let id = provisioned(&backend, "acme").await;
+        let table = TableName::from_stored("WF_A__LATEST");
+        world.tables.put(&id, &table, &[("id", "long")]);
+        backend.add_table(&id, &table).await.unwrap();
+        world.tables.put(&id, &table, &[("id", "string")]);
+        let method = Some(method.parse().unwrap());
+        let body = FaultBody::Json { code: "PERMISSION_DENIED".to_owned(), message: "no".to_owned() };
+        world.fake.add_fault(Fault { method, after, status: 403, body, ..Fault::throttled(path, None) });
+        let error = backend.refresh_table(&id, &table).await.unwrap_err();
+        assert_eq!((error.kind, world.fake.faults_left()), (PortErrorKind::Denied, 0), "{path}");
+        assert_eq!(world.workspace.share("acme").await.unwrap().unwrap().objects, [], "{path}");
+        backend.refresh_table(&id, &table).await.unwrap();
+        let share = world.workspace.share("acme").await.unwrap().unwrap();
+        let shown: Vec<_> = share.objects.iter().map(|object| (object.shared_as.as_str(), object.status)).collect();
+        assert_eq!(shown, [("data.WF_A__LATEST", ObjectStatus::Active)], "{path}");
+        assert_eq!(world.workspace.table("main.acme.wf_a__latest").await.unwrap().unwrap().columns, ["id string"]);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_left_the_share_before_it_was_taken_out_is_registered_anew_all_the_same() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = provisioned(&backend, "acme").await;
+    let table = TableName::from_stored("WF_A__LATEST");
+    world.tables.put(&id, &table, &[("id", "long")]);
+    backend.add_table(&id, &table).await.unwrap();
+    world.tables.put(&id, &table, &[("id", "string")]);
+    world.fake.add_fault(Fault {
+        method: Some(http::Method::PATCH),
+        time: FaultTime::Afterwards,
+        status: 504,
+        body: FaultBody::Text(String::new()),
+        ..Fault::throttled("/shares/acme", None)
+    });
+    backend.refresh_table(&id, &table).await.unwrap();
+    assert_eq!(world.fake.faults_left(), 0);
+    assert_eq!(world.workspace.share("acme").await.unwrap().unwrap().objects.len(), 1);
+}
+
+#[tokio::test]
+async fn a_statement_gets_an_id_at_once_and_is_asked_for_until_it_has_ended() {
+    let world = World::with(|options| options.statement_polls = 10).await;
+    let backend = world.backend_by(warehouse());
+    let id = provisioned(&backend, "acme").await;
+    world.requests();
+    backend.add_tables(&id, &world.loaded(&id, 1)).await.unwrap();
+    let requests = world.requests();
+    let run = requests.iter().find(|request| request.path.ends_with("/sql/statements")).unwrap();
+    assert_eq!(run.body.as_ref().unwrap()["wait_timeout"], json!("0s"));
+    assert_eq!(world.pauses(), [2; 10]);
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_may_be_run_again() {
+    let world = World::with(|options| options.statement_polls = 11).await;
+    let backend = world.backend_by(warehouse());
+    let id = provisioned(&backend, "acme").await;
+    let error = backend.add_tables(&id, &world.loaded(&id, 1)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unavailable);
+    assert_eq!(world.pauses().iter().sum::<u64>(), 20, "a function that registers lives 30 seconds");
+}
+
+#[tokio::test]
+async fn a_statement_s_end_is_told_by_its_state_and_code() {
+    let failed = |code: &str| json!({"state": "FAILED", "error": {"error_code": code, "message": "no"}});
+    let ends = [
+        (failed("RESOURCE_EXHAUSTED"), Some(ApiErrorKind::Unavailable)),
+        (failed("TEMPORARILY_UNAVAILABLE"), Some(ApiErrorKind::Unavailable)),
+        (failed("DEADLINE_EXCEEDED"), Some(ApiErrorKind::Unavailable)),
+        (failed("INTERNAL_ERROR"), Some(ApiErrorKind::Unavailable)),
+        (failed("ABORTED"), Some(ApiErrorKind::Unavailable)),
+        (failed("SERVICE_UNDER_MAINTENANCE"), Some(ApiErrorKind::Unavailable)),
+        (failed("PERMISSION_DENIED"), Some(ApiErrorKind::Denied)),
+        (failed("BAD_REQUEST"), Some(ApiErrorKind::Invalid)),
+        (json!({"state": "FAILED"}), Some(ApiErrorKind::Unreadable)),
+        (json!({"state": "CANCELED"}), Some(ApiErrorKind::Unavailable)),
+        (json!({"state": "CLOSED"}), None),
+        (json!({"state": "SUCCEEDED"}), None),
+    ];
+    let world = World::new().await;
+    let statement = Statement::sync_metadata(&["main", "acme", "t"]).unwrap();
+    for (status, kind) in ends {
+        let body = FaultBody::Text(json!({"statement_id": "x", "status": status}).to_string());
+        world.fake.add_fault(Fault { status: 200, body, ..Fault::throttled("/sql/statements", None) });
+        let outcome = world.workspace.run_statement("warehouse-1", &statement).await;
+        assert_eq!(outcome.err().map(|error| error.kind), kind, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use delivery::ids::ConnectorId;
 use delivery::ports::{
     Connected, HostedCredentials as _, Invitation, PortErrorKind, RecipientBackend as _, SharingBackend as _,
 };
-use fake_databricks::{AlreadyExists, Fault, FaultTime};
+use fake_databricks::{AlreadyExists, Fault, FaultBody, FaultTime};
 use testkit::builders::{connector, connector_id, instant};
 use testkit::recipient_contract::{contract_table, recipient_backend_contract};
 use unity_catalog::backend::{Access, BackendError, Reader, Said};
@@ -284,4 +284,176 @@ async fn a_grant_is_read_back_from_both_ends_and_a_revocation_too() {
     backend.ungrant(&b, "never-made").await.unwrap();
     let error = backend.grant(&connector_id("never-set-up"), &recipient).await.unwrap_err();
     assert!(matches!(cause(&error), BackendError::NoShare));
+}
+
+/// Who may read a share, by the share's end.
+async fn readers(world: &World, share: &str) -> Vec<String> {
+    world.workspace.share_grants(share).await.unwrap().into_iter().map(|grant| grant.recipient).collect()
+}
+
+/// A connector whose recipient is a metastore, another one, and a token.
+fn of_each_recipient() -> [Connector; 3] {
+    let by_token = connector("acme", "team");
+    let of = |identifier: &str| {
+        let recipient = Recipient::Databricks(SharingIdentifier::new(identifier).unwrap());
+        Connector { recipient, ..by_token.clone() }
+    };
+    [of(METASTORE), of("aws:eu-west-1:29a84bee-54bc-43a2-87de-023d0ec16017"), by_token]
+}
+
+#[tokio::test]
+async fn a_recipient_that_a_connector_had_before_reads_no_longer() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let mut before: Option<String> = None;
+    for connector in of_each_recipient() {
+        let _ = backend.provision(&connector).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(backend.connect(&connector).await.unwrap(), Connected::Ready);
+        }
+        let now = readers(&world, "acme").await;
+        assert_eq!(now.len(), 1, "{now:?}");
+        assert!(!backend.verify(&connector, &[]).await.unwrap().ungranted);
+        if let Some(before) = before.replace(now[0].clone()) {
+            assert_ne!(before, now[0]);
+            assert_eq!(world.workspace.recipient_shares(&before).await.unwrap(), []);
+            assert!(world.workspace.recipient(&before).await.unwrap().is_some(), "it may read other shares");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_is_known_whatever_the_case_of_its_name() {
+    let world = World::new().await;
+    let identifier = SharingIdentifier::new(METASTORE).unwrap();
+    let kind = NewRecipientKind::Databricks(&identifier);
+    let properties = BTreeMap::from([(DEPLOYMENT_PROPERTY, "test")]);
+    let new = NewRecipient { name: "Named-By-People", comment: "x", kind, properties };
+    world.workspace.create_recipient(&new).await.unwrap();
+    let [acme, ..] = of_each_recipient();
+    let _ = world.backend().provision(&acme).await.unwrap();
+    assert_eq!(world.backend().connect(&acme).await.unwrap(), Connected::Ready);
+    assert_eq!(readers(&world, "acme").await, ["named-by-people"]);
+}
+
+#[tokio::test]
+async fn a_revocation_takes_the_grants_of_recipients_of_before_too() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let connectors = of_each_recipient();
+    let other = Connector { recipient: connectors[0].recipient.clone(), ..connector("other", "team") };
+    let _ = backend.provision(&other).await.unwrap();
+    let _ = backend.connect(&other).await.unwrap();
+    let _ = backend.provision(&connectors[0]).await.unwrap();
+    for connector in &connectors {
+        let reader = Reader::of(connector, instant(0));
+        let recipient = backend.adopt(&connector.id, &reader).await.unwrap().recipient;
+        backend.grant(&connector.id, &recipient).await.unwrap();
+    }
+    assert_eq!(readers(&world, "acme").await.len(), 3);
+    backend.revoke(&connectors[1], instant(0)).await.unwrap();
+    assert!(readers(&world, "acme").await.is_empty());
+    assert_eq!(readers(&world, "other").await.len(), 1, "another connector's grant stays");
+    world.requests();
+    backend.revoke(&connectors[1], instant(0)).await.unwrap();
+    assert_eq!(world.requests().len(), 2, "the share and its grants are read, and nothing is to be taken");
+}
+
+#[tokio::test]
+async fn a_share_that_is_not_ours_keeps_its_grants() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let [acme, ..] = of_each_recipient();
+    let recipient = backend.adopt(&acme.id, &databricks()).await.unwrap().recipient;
+    world.workspace.create_share("acme", "made by people").await.unwrap();
+    world.workspace.grant_share("acme", &recipient).await.unwrap();
+    backend.revoke(&acme, instant(0)).await.unwrap();
+    assert_eq!(readers(&world, "acme").await, [recipient]);
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_tried_again_finds_the_token_of_a_workspace_whose_clock_went_on() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let acme = connector("acme", "team");
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let now = instant(0);
+    let held = backend.waiting(&acme, now).await.unwrap();
+    backend.sent(&acme, &held.token).await.unwrap();
+    let rotation = Rotation { number: 1, began_at: now, tokens_end_at: instant(3_600) };
+    let acme = Connector { rotation: Some(rotation), ..acme };
+    world.clock.advance(5);
+    let made = backend.waiting(&acme, now).await.unwrap();
+    let tokens = world.workspace.recipient("spillway-test-token-acme").await.unwrap().unwrap().tokens;
+    assert_eq!(tokens[0].expires_at, Some(instant(3_605)), "the overlap counts from the workspace's answer");
+    for seconds in [0, 7] {
+        world.clock.advance(seconds);
+        let now = instant(seconds);
+        assert_eq!(backend.waiting(&acme, now).await.unwrap().token, made.token);
+        backend.expire_tokens(&acme, 3_600, now).await.unwrap();
+    }
+    backend.sent(&acme, &made.token).await.unwrap();
+    assert_eq!(backend.invitation(&acme).await.unwrap(), Invitation::Open);
+}
+
+#[tokio::test]
+async fn a_token_that_is_to_end_at_once_has_no_grace() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let acme = connector("acme", "team");
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let now = instant(0);
+    let held = backend.waiting(&acme, now).await.unwrap();
+    backend.sent(&acme, &held.token).await.unwrap();
+    world.workspace.rotate_token("spillway-test-token-acme", 60).await.unwrap();
+    backend.revoke(&acme, now).await.unwrap();
+    let tokens = world.workspace.recipient("spillway-test-token-acme").await.unwrap().unwrap().tokens;
+    assert!(tokens.iter().all(|token| token.id != held.token), "{tokens:?}");
+}
+
+#[tokio::test]
+async fn what_people_wrote_on_a_recipient_stays_when_a_link_was_sent() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let acme = connector("acme", "team");
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let name = "spillway-test-token-acme";
+    let mut properties = world.workspace.recipient(name).await.unwrap().unwrap().properties;
+    let error = world.workspace.set_properties(name, &properties).await.unwrap_err();
+    assert_eq!(error.code.as_deref(), Some("INVALID_PARAMETER_VALUE"), "the workspace's own are among them");
+    properties.retain(|key, _| !key.starts_with("databricks."));
+    properties.insert("cost-center".to_owned(), "42".to_owned());
+    world.workspace.set_properties(name, &properties).await.unwrap();
+    let waiting = backend.waiting(&acme, instant(0)).await.unwrap();
+    backend.sent(&acme, &waiting.token).await.unwrap();
+    let found = world.workspace.recipient(name).await.unwrap().unwrap().properties;
+    assert_eq!(found.get("cost-center").map(String::as_str), Some("42"));
+    assert_eq!(found.get("databricks.name").map(String::as_str), Some(name));
+}
+
+#[tokio::test]
+async fn every_recipient_of_a_share_has_to_agree_before_a_schema_counts_as_given() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = provisioned(&world, "acme").await;
+    let tables = world.loaded(&id, 1);
+    backend.add_tables(&id, &tables).await.unwrap();
+    let error = backend.registered_schema(&id, &tables[0]).await.unwrap_err();
+    assert!(matches!(cause(&error), BackendError::NotGranted), "nobody may read");
+    for reader in [databricks(), token()] {
+        let recipient = backend.adopt(&id, &reader).await.unwrap().recipient;
+        backend.grant(&id, &recipient).await.unwrap();
+    }
+    backend.registered_schema(&id, &tables[0]).await.unwrap();
+    for recipient in readers(&world, "acme").await {
+        let body = FaultBody::Text(r#"{"permissions_out": []}"#.to_owned());
+        let path = format!("/recipients/{recipient}/share-permissions");
+        world.fake.add_fault(Fault { status: 200, body, ..Fault::throttled(&path, None) });
+        let error = backend.registered_schema(&id, &tables[0]).await.unwrap_err();
+        assert!(matches!(cause(&error), BackendError::NotGranted), "{recipient}");
+        assert_eq!(world.fake.faults_left(), 0);
+    }
 }
