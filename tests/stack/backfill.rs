@@ -227,6 +227,25 @@ async fn history_follows_the_first_proven_live_run_and_not_a_failed_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rollout_that_ended_before_it_began_anything_is_started_by_the_next_live_run() {
+    let story = Story::begin(json!({})).await;
+    let old = story.run(1, 2);
+    old.lie(&story.stack).await;
+    let record = story.stack.connector_record(&story.connector).await;
+    let id = delivery::ids::ConnectorId::new(&story.connector).unwrap();
+    let name = delivery::ids::rollout_execution_name(&id, record["revision"].as_u64().unwrap(), 1);
+    let ended = story.stack.sfn.start_execution().state_machine_arn(story.stack.output("BackfillArn"));
+    let ended = ended.name(name).input("{}").send().await.unwrap();
+    assert_eq!(story.stack.ended(ended.execution_arn()).await.status, "FAILED", "it has no connector");
+
+    let live = story.run(11, 3);
+    live.announce(&story.stack).await;
+    assert_eq!(story.stack.delivered(&story.connector, &story.workflow, &live.run).await.state, "shared");
+    until("the rollout ends", async || (story.state().await == "active").then_some(())).await;
+    assert_eq!(story.names("V1").await, names_of([&old, &live]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn set_up_again_brings_a_rollout_that_stopped_to_its_end() {
     let story = Story::begin(json!({})).await;
     let live = story.run(11, 3);

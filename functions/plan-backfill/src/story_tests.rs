@@ -348,6 +348,22 @@ async fn a_run_that_its_execution_left_behind_is_listed() {
     assert_eq!(world.backfill(json!({})).await.unwrap()["counts"]["delivered"], 1);
 }
 
+#[tokio::test]
+async fn a_run_that_ended_the_staging_of_its_batch_goes_alone_the_next_time() {
+    let mut world = World::active().await;
+    for name in ["a", "b", "heavy"] {
+        let run = world.announced("w-1", name, &[]).await;
+        if name != "b" {
+            let delivery = delivery_key(&connector_id("acme"), &run.key);
+            world.ended(&delivery, failed(FailureCode::StagingInterrupted)).await;
+        }
+    }
+    world.announced("w-1", "c", &[]).await;
+    let report = world.backfill(json!({})).await.unwrap();
+    assert_eq!((&report["counts"]["planned"], &report["counts"]["batches"]), (&json!(4), &json!(3)));
+    assert_eq!(world.shared(), names(&["a", "b", "c", "heavy"]));
+}
+
 /// Whatever stops a backfill, wherever: what follows delivers every run once.
 #[tokio::test]
 async fn a_backfill_that_is_stopped_anywhere_goes_on_when_it_is_started_again() {

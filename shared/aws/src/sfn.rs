@@ -17,6 +17,9 @@ const START: &str = "start the run's execution";
 const RESTART: &str = "start a failed delivery again";
 const ROLL_OUT: &str = "start the rollout of a connector";
 
+/// How often a rollout is started for one revision of its connector, if none of them moves the connector on.
+const ROLLOUT_STARTS_MAX: u32 = 5;
+
 /// Whether an execution of a name was begun now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Begun {
@@ -42,7 +45,7 @@ impl StepFunctionsStarter {
 #[async_trait]
 impl DeliveryStarter for StepFunctionsStarter {
     async fn start(&self, run: &RunKey, connectors: &[ConnectorId]) -> Result<(), PortError> {
-        let input = serde_json::to_string(&DeliverRunInput::live(run, connectors));
+        let input = written(START, serde_json::to_string(&DeliverRunInput::live(run, connectors)))?;
         self.begin(START, run.execution_name(), input).await?;
         Ok(())
     }
@@ -52,10 +55,11 @@ impl DeliveryStarter for StepFunctionsStarter {
 impl DeliveryRestarter for StepFunctionsStarter {
     async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
         let input = DeliverRunInput::live(&delivery.run, std::slice::from_ref(&delivery.connector));
+        let input = written(RESTART, serde_json::to_string(&input))?;
         for start in 1..=STARTS_PER_FAILURE_MAX {
             let name = restart_name(delivery, failed_at, start);
-            let known = self.begin(RESTART, name.clone(), serde_json::to_string(&input)).await?;
-            if known == Begun::Now || self.runs(&name).await? {
+            let known = self.begin(RESTART, name.clone(), input.clone()).await?;
+            if known == Begun::Now || self.runs(RESTART, &name).await? {
                 return Ok(());
             }
         }
@@ -67,10 +71,21 @@ impl DeliveryRestarter for StepFunctionsStarter {
 #[async_trait]
 impl RolloutStarter for StepFunctionsStarter {
     async fn start(&self, connector: &ConnectorId, revision: u64) -> Result<(), PortError> {
-        let input = serde_json::to_string(&RolloutInput::of(connector));
-        self.begin(ROLL_OUT, rollout_execution_name(connector, revision), input).await?;
+        let input = written(ROLL_OUT, serde_json::to_string(&RolloutInput::of(connector)))?;
+        for start in 1..=ROLLOUT_STARTS_MAX {
+            let name = rollout_execution_name(connector, revision, start);
+            let known = self.begin(ROLL_OUT, name.clone(), input.clone()).await?;
+            // One that ended left the connector ready, or came to its end meanwhile: then the next has nothing to do.
+            if known == Begun::Now || self.runs(ROLL_OUT, &name).await? {
+                return Ok(());
+            }
+        }
         Ok(())
     }
+}
+
+fn written(operation: &'static str, input: serde_json::Result<String>) -> Result<String, PortError> {
+    input.map_err(|error| PortError::new(PortErrorKind::InvalidData, operation, error))
 }
 
 impl StepFunctionsStarter {
@@ -79,9 +94,8 @@ impl StepFunctionsStarter {
         &self,
         operation: &'static str,
         name: String,
-        input: serde_json::Result<String>,
+        input: String,
     ) -> Result<Begun, PortError> {
-        let input = input.map_err(|error| PortError::new(PortErrorKind::InvalidData, operation, error))?;
         let started = self
             .client
             .start_execution()
@@ -101,11 +115,11 @@ impl StepFunctionsStarter {
     }
 
     /// Whether the execution of a name has not ended.
-    async fn runs(&self, name: &str) -> Result<bool, PortError> {
+    async fn runs(&self, operation: &'static str, name: &str) -> Result<bool, PortError> {
         let machine = &self.state_machine_arn;
         let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
         let found = self.client.describe_execution().execution_arn(arn).send().await;
-        let found = found.map_err(|error| port_error(RESTART, error))?;
+        let found = found.map_err(|error| port_error(operation, error))?;
         Ok(*found.status() == ExecutionStatus::Running)
     }
 }

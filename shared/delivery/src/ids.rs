@@ -102,11 +102,12 @@ impl fmt::Display for DeliveryKey {
 }
 
 /// The name of the execution that rolls history out to a connector which was ready in this revision of its record: the
-/// same for every delivery of the time, 61 characters at most.
+/// same for every delivery of the time, 61 characters at most. `start` counts from 1 the executions that ended and left
+/// it ready.
 #[must_use]
-pub fn rollout_execution_name(connector: &ConnectorId, revision: u64) -> String {
+pub fn rollout_execution_name(connector: &ConnectorId, revision: u64, start: u32) -> String {
     let readable: String = connector.as_str().chars().filter(|c| *c != '.').take(36).collect();
-    format!("rollout-{readable}-{}", &sha256_hex(&[connector.as_str(), &revision.to_string()])[..16])
+    format!("rollout-{readable}-{}", &sha256_hex(&[connector.as_str(), &revision.to_string(), &start.to_string()])[..16])
 }
 
 /// SHA-256 over the parts, each closed by a zero byte so that their borders count, in lower-case hex.

@@ -72,6 +72,13 @@ pub async fn plan(
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
     let mut groups: BTreeMap<(WorkflowId, Fingerprint), Vec<Vec<RunId>>> = BTreeMap::new();
     let mut filled: BTreeMap<(WorkflowId, Fingerprint), u64> = BTreeMap::new();
+    let mut alone = Vec::new();
+    let batch = |workflow: &WorkflowId, runs| Batch {
+        team: coverage.team.clone(),
+        workflow: workflow.clone(),
+        runs,
+        connector: coverage.connector.clone(),
+    };
     for (run, delivery) in listed.into_iter().zip(known) {
         if !was_missed(coverage, &run, delivery) {
             continue;
@@ -95,6 +102,11 @@ pub async fn plan(
             },
         };
         counts.planned += 1;
+        // A run that ended its staging's function takes nobody with it again.
+        if delivery.is_some_and(|delivery| delivery.code == Some(FailureCode::StagingInterrupted)) {
+            alone.push(batch(&run.workflow, vec![run.run]));
+            continue;
+        }
         let group = (run.workflow, fingerprint);
         let bytes = run.bytes.unwrap_or(0);
         let filled = filled.entry(group.clone()).or_default();
@@ -110,18 +122,12 @@ pub async fn plan(
             }
         }
     }
-    let batch = |workflow: &WorkflowId, runs| Batch {
-        team: coverage.team.clone(),
-        workflow: workflow.clone(),
-        runs,
-        connector: coverage.connector.clone(),
-    };
     let chunks = groups.into_iter().flat_map(|((workflow, _), chunks)| {
         chunks.into_iter().enumerate().map(move |(turn, runs)| (turn, workflow.clone(), runs))
     });
     let mut batches: Vec<_> = chunks.map(|(turn, workflow, runs)| (turn, batch(&workflow, runs))).collect();
     batches.sort_by_key(|(turn, _)| *turn);
-    let batches: Vec<_> = batches.into_iter().map(|(_, batch)| batch).collect();
+    let batches: Vec<_> = batches.into_iter().map(|(_, batch)| batch).chain(alone).collect();
     counts.batches = batches.len() as u64;
     counts.failed = failures.len() as u64;
     Ok(Planned { after, batches, counts, failures })
