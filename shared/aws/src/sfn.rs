@@ -90,12 +90,7 @@ fn written(operation: &'static str, input: serde_json::Result<String>) -> Result
 
 impl StepFunctionsStarter {
     /// Starts an execution, unless there is one of that name.
-    async fn begin(
-        &self,
-        operation: &'static str,
-        name: String,
-        input: String,
-    ) -> Result<Begun, PortError> {
+    async fn begin(&self, operation: &'static str, name: String, input: String) -> Result<Begun, PortError> {
         let started = self
             .client
             .start_execution()

@@ -107,7 +107,8 @@ impl fmt::Display for DeliveryKey {
 #[must_use]
 pub fn rollout_execution_name(connector: &ConnectorId, revision: u64, start: u32) -> String {
     let readable: String = connector.as_str().chars().filter(|c| *c != '.').take(36).collect();
-    format!("rollout-{readable}-{}", &sha256_hex(&[connector.as_str(), &revision.to_string(), &start.to_string()])[..16])
+    let digits = sha256_hex(&[connector.as_str(), &revision.to_string(), &start.to_string()]);
+    format!("rollout-{readable}-{}", &digits[..16])
 }
 
 /// SHA-256 over the parts, each closed by a zero byte so that their borders count, in lower-case hex.
