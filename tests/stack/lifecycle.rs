@@ -165,7 +165,7 @@ async fn an_enabling_whose_catch_up_left_something_says_so_and_goes_on_when_it_i
     // What is not in the share cannot be proven.
     let unshared = place.unshare(&first.workflow).await;
     let ended = place.stack.command("EnableConnector", &place.connector, json!({})).await;
-    assert_eq!((ended.status.as_str(), ended.error.as_deref()), ("FAILED", Some("Delivery.Transient")), "{ended:?}");
+    assert_eq!((ended.status.as_str(), ended.error.as_deref()), ("FAILED", Some("Delivery.Defect")), "{ended:?}");
     assert!(ended.cause.as_deref().unwrap().starts_with("CATCH_UP_FAILED: "), "{ended:?}");
     assert_eq!(place.failed(&missed).await.code.as_deref(), Some("PROOF_REFUSED"));
     assert!(place.stack.connector_record(&place.connector).await["missedSince"].is_string());
