@@ -10,6 +10,7 @@ use local_stack::{
 mod bench;
 mod demo;
 mod lint;
+mod serve;
 mod test;
 
 const HELP: &str = "\
@@ -17,10 +18,11 @@ The commands of this project.
 
   cargo xtask demo            deliver real data from nothing, and read it as a recipient does
   cargo xtask test [-- ARGS]  run every test on a local stack of their own; ARGS go to cargo test
+  cargo xtask serve WHAT      share a directory of Delta tables, or what a share file says, from this machine
   cargo xtask up              start the local stack, or bring the running one up to date
   cargo xtask down            end the local stack and remove its data
   cargo xtask lint            check the template and the state machines as AWS would, without AWS
-  cargo xtask bench [WHAT]    measure: `stage`, `delivery` or `start`; `bench` alone lists their options
+  cargo xtask bench [WHAT]    measure: `stage`, `delivery`, `share` or `start`; `bench` alone lists their options
   cargo xtask help            show this
 
 `up` leaves the stack running and writes target/local/stack.json. Logs lie in
@@ -54,6 +56,7 @@ async fn run(arguments: &[String]) -> Result<ExitCode> {
         }
         "demo" => Box::pin(demo::run(rest)).await,
         "test" => Box::pin(test::run(rest)).await,
+        "serve" => Box::pin(serve::run(rest)).await,
         "lint" => {
             no_more(rest)?;
             lint::run().await

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use async_trait::async_trait;
-use delivery::connector::SecureContact;
+use delivery::connector::{SHARE_SCHEMA, SecureContact};
 use delivery::ids::ConnectorId;
 use delivery::ports::PortError;
-use delivery::table::TableName;
+use delivery::table::{TableName, table_path};
 use delivery::timestamp::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -109,7 +109,38 @@ impl Holder {
     }
 }
 
-/// Answers who may read what. Names compare without case.
+/// A table in a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedTable {
+    /// The schema of the share that it is in.
+    pub schema: String,
+    /// Its name in the schema.
+    pub name: TableName,
+    /// Where it lies in the store of tables, without a slash at the end.
+    pub path: String,
+    /// What of its past may be read.
+    pub history: History,
+}
+
+impl SharedTable {
+    /// A connector's table: in its one schema, at its own storage path, with all of its past.
+    #[must_use]
+    pub fn of_connector(connector: &ConnectorId, name: TableName) -> Self {
+        let path = table_path(connector, &name);
+        Self { schema: SHARE_SCHEMA.to_owned(), name, path, history: History::From(0) }
+    }
+}
+
+/// What of a table's past may be read, as versions and as changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// Every version from this one on.
+    From(u64),
+    /// The newest version only.
+    NotShared,
+}
+
+/// Answers who may read what. Names compare without case. A share is named as its connector.
 #[async_trait]
 pub trait ShareCatalog: Send + Sync {
     /// What a token is good for; `None` if it is nobody's. A token that was revoked, or whose share is, stays so.
@@ -121,11 +152,17 @@ pub trait ShareCatalog: Send + Sync {
         &self,
         token: &SecretHash,
         share: &str,
+        schema: &str,
         table: &str,
-    ) -> Result<(Option<Standing>, Option<TableName>), PortError>;
+    ) -> Result<(Option<Standing>, Option<SharedTable>), PortError>;
 
-    /// The tables of a connector's share, in the order of their names.
-    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError>;
+    /// The schemas of a connector's share, in the order of their names: one, unless told otherwise.
+    async fn schemas(&self, _connector: &ConnectorId) -> Result<Vec<String>, PortError> {
+        Ok(vec![SHARE_SCHEMA.to_owned()])
+    }
+
+    /// The tables of a connector's share, in the order of their schemas and names.
+    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<SharedTable>, PortError>;
 }
 
 /// Makes tokens valid.

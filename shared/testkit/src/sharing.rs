@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, SHARE_SCHEMA};
 use delivery::ids::ConnectorId;
 use delivery::ports::{
     Clock, Connected, PortError, PortErrorKind, Provisioned, RecipientBackend, ShareReport, SharingBackend, TokenWatch,
@@ -15,7 +15,7 @@ use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
     Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, Mail, Mailed, Mailer, Secret, SecretHash,
-    SecretSource, ShareCatalog, Standing, TokenStore, UrlSigner,
+    SecretSource, ShareCatalog, SharedTable, Standing, TokenStore, UrlSigner,
 };
 
 use crate::builders::{connector, connector_id, instant};
@@ -110,19 +110,25 @@ impl ShareCatalog for InMemorySharing {
         &self,
         token: &SecretHash,
         share: &str,
+        schema: &str,
         table: &str,
-    ) -> Result<(Option<Standing>, Option<TableName>), PortError> {
+    ) -> Result<(Option<Standing>, Option<SharedTable>), PortError> {
         self.call("grant and table", |inner| {
             let named = |name: &&TableName| name.as_str().eq_ignore_ascii_case(table);
             let share = inner.shares.get(&share.to_ascii_lowercase());
-            let found = share.and_then(|share| share.tables.iter().find(named)).cloned();
+            let share = share.filter(|_| schema.eq_ignore_ascii_case(SHARE_SCHEMA));
+            let found = share.and_then(|share| {
+                let name = share.tables.iter().find(named)?;
+                Some(SharedTable::of_connector(&share.holder, name.clone()))
+            });
             Ok((inner.standing(token), found))
         })
     }
 
-    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError> {
+    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<SharedTable>, PortError> {
         self.call("tables", |inner| {
-            Ok(inner.share(connector).map(|share| share.tables.iter().cloned().collect()).unwrap_or_default())
+            let tables = inner.share(connector).map(|share| share.tables.clone()).unwrap_or_default();
+            Ok(tables.into_iter().map(|name| SharedTable::of_connector(connector, name)).collect())
         })
     }
 }
@@ -454,7 +460,7 @@ pub async fn share_catalog_contract(
 
     let token = SecretHash::of(&format!("{prefix}-token"));
     assert_eq!(catalog.grant(&token).await.expect("grant"), None);
-    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up").0, None);
+    assert_eq!(catalog.grant_and_table(&token, &mine, SHARE_SCHEMA, "WF_A__V1").await.expect("look up").0, None);
     let grant = Grant {
         connector: connector_id(&mine),
         holder: Holder::Recipient,
@@ -477,17 +483,24 @@ pub async fn share_catalog_contract(
         (String::new(), "WF_A__V1", None),
         (format!("{mine}#{name}", name = "WF_A__V1"), "WF_A__V1", None),
     ] {
-        let (found_grant, found) = catalog.grant_and_table(&token, &share, name).await.expect("look up");
-        assert_eq!(found_grant, granted);
-        assert_eq!(found.as_ref().map(TableName::as_str), expected, "{share} {name}");
+        let found = catalog.grant_and_table(&token, &share, SHARE_SCHEMA, name).await.expect("look up");
+        let holder = if share == other { connector_id(&other) } else { connector_id(&mine) };
+        let expected = expected.map(|name| SharedTable::of_connector(&holder, table(name)));
+        assert_eq!(found, (granted.clone(), expected), "{share} {name}");
+        let elsewhere = catalog.grant_and_table(&token, &share, "elsewhere", name).await.expect("look up");
+        assert_eq!(elsewhere, (granted.clone(), None), "{share} {name}");
     }
-    let names = |tables: Vec<TableName>| tables.iter().map(TableName::to_string).collect::<Vec<_>>();
+    assert_eq!(catalog.schemas(&connector_id(&mine)).await.expect("schemas"), [SHARE_SCHEMA]);
+    let names = |tables: Vec<SharedTable>| tables.iter().map(|table| table.name.to_string()).collect::<Vec<_>>();
     let listed = catalog.tables(&connector_id(&mine)).await.expect("tables");
     assert_eq!(names(listed), ["WF_A__LATEST", "WF_A__V1", "WF_B__V1"]);
     assert!(catalog.tables(&connector_id(&format!("{prefix}-nobody"))).await.expect("tables").is_empty());
 
     backend.remove_table(&connector_id(&mine), &table("WF_A__V1")).await.expect("remove table");
-    assert_eq!(catalog.grant_and_table(&token, &mine, "WF_A__V1").await.expect("look up"), (granted, None));
+    assert_eq!(
+        catalog.grant_and_table(&token, &mine, SHARE_SCHEMA, "WF_A__V1").await.expect("look up"),
+        (granted, None)
+    );
 }
 
 /// The rules of [`ActivationStore`], whose tokens a [`ShareCatalog`] of the same store knows.

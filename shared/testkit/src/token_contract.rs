@@ -1,7 +1,7 @@
 //! The life of a recipient's tokens and links, as one store keeps it for its owner, for the sharing server and for the
 //! watch.
 
-use delivery::connector::{Connector, Rotation};
+use delivery::connector::{Connector, Rotation, SHARE_SCHEMA};
 use delivery::ports::{Connected, Provisioned, RecipientBackend, SharingBackend, TokenWatch, WatchedToken};
 use delivery::table::TableName;
 use sharing::ports::{
@@ -65,7 +65,8 @@ impl<S: OpenStore> Story<'_, S> {
         let hash = self.hash(token);
         let alone = self.store.grant(&hash).await.expect("grant");
         let share = self.connector.share_name();
-        let (with_table, _) = self.store.grant_and_table(&hash, share, "WF_A__V1").await.expect("look up");
+        let (with_table, _) =
+            self.store.grant_and_table(&hash, share, SHARE_SCHEMA, "WF_A__V1").await.expect("look up");
         assert_eq!(alone, with_table, "{token}");
         alone
     }

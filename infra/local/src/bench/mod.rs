@@ -8,6 +8,7 @@ mod maintenance;
 mod options;
 mod process;
 mod runtime_api;
+mod share;
 mod stage;
 mod stage_function;
 mod start;
@@ -33,6 +34,9 @@ Measures; the figures also go into target/local/bench/*.json.
   cargo xtask bench maintenance  a table of small commits, raw and cared for
       --commits 2000            of the table
       --rows 50                 of each commit
+  cargo xtask bench share     queries of the sharing server, beside a plain reader
+      --files 10,1000,10000,100000    of each table
+      --rounds 5                how often it is started anew
   cargo xtask bench start     size of each function, and its time to the first poll
       --starts 15               of each function
 
@@ -52,6 +56,7 @@ pub(crate) async fn run(arguments: &[String]) -> Result<ExitCode> {
         "stage" => stage::run(&Options::parse(rest, &["rows", "rounds", "only"])?).await?,
         "delivery" => delivery::run(&Options::parse(rest, &["deliveries", "ages", "connectors"])?).await?,
         "maintenance" => maintenance::run(&Options::parse(rest, &["commits", "rows"])?).await?,
+        "share" => share::run(&Options::parse(rest, &["files", "rounds"])?).await?,
         "start" => start::run(&Options::parse(rest, &["starts"])?).await?,
         "help" | "--help" | "-h" => progress::result(HELP),
         other => return Err(Error::Usage(format!("there is no bench `{other}`; `cargo xtask bench` lists them"))),

@@ -45,7 +45,8 @@ impl RecipientBackend for DynamoStore {
         let share =
             share.ok_or_else(|| PortError::new(PortErrorKind::NotFound, VERIFY, "the connector has no share"))?;
         let shared = self.tables(&connector.id).await?;
-        let missing = tables.iter().filter(|table| !shared.contains(table)).map(ToString::to_string).collect();
+        let is_shared = |table: &TableName| shared.iter().any(|shared| shared.name == *table);
+        let missing = tables.iter().filter(|table| !is_shared(table)).map(ToString::to_string).collect();
         Ok(ShareReport { missing, denied: Vec::new(), ungranted: share.contains_key(REVOKED_AT) })
     }
 

@@ -1,12 +1,12 @@
 //! Shares and the tokens that open them, as the sharing server asks for them.
 
 use async_trait::async_trait;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, SHARE_SCHEMA};
 use delivery::ids::{ConnectorId, ID_BYTES_MAX};
 use delivery::ports::{PortError, PortErrorKind, Provisioned, SharingBackend};
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
-use sharing::ports::{Grant, Holder, SecretHash, ShareCatalog, Standing, TokenStore};
+use sharing::ports::{Grant, Holder, SecretHash, ShareCatalog, SharedTable, Standing, TokenStore};
 
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, list, number, text};
@@ -87,21 +87,31 @@ impl ShareCatalog for DynamoStore {
         &self,
         token: &SecretHash,
         share: &str,
+        schema: &str,
         table: &str,
-    ) -> Result<(Option<Standing>, Option<TableName>), PortError> {
+    ) -> Result<(Option<Standing>, Option<SharedTable>), PortError> {
         // What is longer than any name is in no share, and would be refused as a key.
         if share.len() > ID_BYTES_MAX || table.len() > TABLE_NAME_BYTES_MAX {
             return Ok((self.grant(token).await?, None));
         }
         let keys = [Key::token(token), Key::share(share), Key::shared_table(share, table)];
         let [token, share, table] = self.get_all(GRANT, keys).await?;
-        let name = table.map(|item| Attributes::of(&item, GRANT).table_name("table_name")).transpose()?;
-        Ok((token.map(|token| standing(&token, share.as_ref())).transpose()?, name))
+        let table = table.filter(|_| schema.eq_ignore_ascii_case(SHARE_SCHEMA));
+        let table = match (&share, table) {
+            (Some(share), Some(table)) => {
+                let connector = Attributes::of(share, GRANT).connector_id()?;
+                let name = Attributes::of(&table, GRANT).table_name("table_name")?;
+                Some(SharedTable::of_connector(&connector, name))
+            }
+            (_, _) => None,
+        };
+        Ok((token.map(|token| standing(&token, share.as_ref())).transpose()?, table))
     }
 
-    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<TableName>, PortError> {
+    async fn tables(&self, connector: &ConnectorId) -> Result<Vec<SharedTable>, PortError> {
         let items = self.list(LIST, Key::shared_table(connector.as_str(), "")).await?;
-        items.iter().map(|item| Attributes::of(item, LIST).table_name("table_name")).collect()
+        let name = |item| Attributes::of(item, LIST).table_name("table_name");
+        items.iter().map(|item| Ok(SharedTable::of_connector(connector, name(item)?))).collect()
     }
 }
 

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{FromRequestParts, Path};
-use delivery::connector::{SHARE_SCHEMA, storage_path};
-use delivery::table::{TableName, table_path};
+use delivery::connector::storage_path;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -12,7 +11,7 @@ use http::request::Parts;
 use super::Server;
 use super::error::ProtocolError;
 use crate::allow_list;
-use crate::ports::{Grant, SecretHash, Standing};
+use crate::ports::{Grant, SecretHash, SharedTable, Standing};
 
 /// The longest name in the protocol, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -67,6 +66,11 @@ impl Names {
         self.get("share")
     }
 
+    /// The schema's name as it was asked for; `None` if the request is about a share.
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.0.iter().find(|(part, _)| part == "schema").map(|(_, value)| value.as_str())
+    }
+
     /// The error for names that lead nowhere.
     pub(super) fn unknown(&self) -> ProtocolError {
         let path: Vec<_> = self.0.iter().map(|(_, value)| value.as_str()).collect();
@@ -77,10 +81,6 @@ impl Names {
     pub(super) fn dotted(&self) -> String {
         [self.get("share"), self.get("schema"), self.get("table")].join(".")
     }
-
-    fn schema_is_ours(&self) -> bool {
-        self.0.iter().all(|(part, value)| part != "schema" || value.eq_ignore_ascii_case(SHARE_SCHEMA))
-    }
 }
 
 /// A table that a caller may read.
@@ -88,10 +88,8 @@ impl Names {
 pub(super) struct OpenTable {
     /// What opened it.
     pub(super) grant: Grant,
-    /// Its name.
-    pub(super) name: TableName,
-    /// Where it lies in the tables bucket.
-    pub(super) path: String,
+    /// The table.
+    pub(super) table: SharedTable,
 }
 
 impl Server {
@@ -101,7 +99,7 @@ impl Server {
         self.check(standing, caller)
     }
 
-    /// The grant of a caller's token, if it opens the named share (and schema).
+    /// The grant of a caller's token, if it opens the named share.
     pub(super) async fn open_share(&self, caller: &Caller, names: &Names) -> Result<Grant, ProtocolError> {
         let grant = self.grant(caller).await?;
         if opens(&grant, names) { Ok(grant) } else { Err(names.unknown()) }
@@ -109,17 +107,15 @@ impl Server {
 
     /// The named table, if the caller's token opens it: one request to the catalog.
     pub(super) async fn open_table(&self, caller: &Caller, names: &Names) -> Result<OpenTable, ProtocolError> {
-        let (share, table) = (names.share(), names.get("table"));
-        if share.len() > NAME_BYTES_MAX || table.len() > NAME_BYTES_MAX {
+        let (share, schema, table) = (names.share(), names.get("schema"), names.get("table"));
+        if [share, schema, table].iter().any(|name| name.len() > NAME_BYTES_MAX) {
             self.grant(caller).await?;
             return Err(names.unknown());
         }
-        let (standing, table) = self.catalog.grant_and_table(&caller.token, share, table).await?;
+        let (standing, table) = self.catalog.grant_and_table(&caller.token, share, schema, table).await?;
         let grant = self.check(standing, caller)?;
         match table {
-            Some(name) if opens(&grant, names) => {
-                Ok(OpenTable { path: table_path(&grant.connector, &name), grant, name })
-            }
+            Some(table) if opens(&grant, names) => Ok(OpenTable { grant, table }),
             Some(_) | None => Err(names.unknown()),
         }
     }
@@ -140,7 +136,7 @@ impl Server {
 }
 
 fn opens(grant: &Grant, names: &Names) -> bool {
-    names.share().eq_ignore_ascii_case(grant.connector.as_str()) && names.schema_is_ours()
+    names.share().eq_ignore_ascii_case(grant.connector.as_str())
 }
 
 /// The share's id: a UUID, as a table's is.

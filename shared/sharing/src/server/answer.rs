@@ -127,7 +127,7 @@ impl Answer {
     }
 
     async fn write_file(&mut self, lines: &mut Vec<u8>, file: &File) -> Result<(), PortError> {
-        let key = object_key(&self.plan.table.path, &file.path)
+        let key = object_key(&self.plan.table.table.path, &file.path)
             .ok_or_else(|| failed(PortErrorKind::InvalidData, "a file's path is not inside its table"))?;
         let url = self.plan.urls.signed_url(&key, self.plan.url_life_seconds).await?;
         lines::file(lines, file, &url, self.plan.urls_expire_at, self.plan.format)
@@ -249,7 +249,7 @@ impl Audit {
         Self {
             connector: plan.table.grant.connector.to_string(),
             holder: plan.table.grant.holder.as_str(),
-            table: plan.table.name.to_string(),
+            table: plan.table.table.name.to_string(),
             table_version: plan.snapshot.version,
             files: 0,
             bytes: 0,

@@ -6,15 +6,13 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use delivery::connector::SHARE_SCHEMA;
-use delivery::table::{TableName, table_path};
 use serde_json::{Value, json};
 
 use super::Server;
 use super::access::{Caller, Names, share_id};
 use super::error::ProtocolError;
 use super::page::{Page, PageQuery};
-use crate::ports::Grant;
+use crate::ports::{Grant, SharedTable};
 
 type Asked = Result<Query<PageQuery>, QueryRejection>;
 
@@ -68,11 +66,13 @@ pub(super) async fn schemas(
     asked: Asked,
 ) -> Result<Response, ProtocolError> {
     let grant = server.open_share(&caller, &names).await?;
-    let items = vec![json!({"name": SHARE_SCHEMA, "share": grant.connector.as_str()})];
-    Ok(answer(query(asked)?.page(&format!("schemas of {}", grant.connector), items, name_of)?))
+    let query = query(asked)?;
+    let schemas = server.catalog.schemas(&grant.connector).await?;
+    let items = schemas.iter().map(|name| json!({"name": name, "share": grant.connector.as_str()})).collect();
+    Ok(answer(query.page(&format!("schemas of {}", grant.connector), items, name_of)?))
 }
 
-/// `GET /shares/{share}/schemas/{schema}/tables` and `GET /shares/{share}/all-tables`: with one schema, the same.
+/// `GET /shares/{share}/schemas/{schema}/tables` and `GET /shares/{share}/all-tables`.
 pub(super) async fn tables(
     State(server): State<Arc<Server>>,
     caller: Caller,
@@ -81,16 +81,25 @@ pub(super) async fn tables(
 ) -> Result<Response, ProtocolError> {
     let grant = server.open_share(&caller, &names).await?;
     let query = query(asked)?;
-    let tables = server.catalog.tables(&grant.connector).await?;
-    let page = query.page(&format!("tables of {}", grant.connector), tables, TableName::as_str)?;
+    let mut listing = format!("tables of {}", grant.connector);
+    if let Some(asked) = names.schema() {
+        let schemas = server.catalog.schemas(&grant.connector).await?;
+        let schema = schemas.iter().find(|schema| schema.eq_ignore_ascii_case(asked)).ok_or_else(|| names.unknown())?;
+        listing = format!("{listing}.{schema}");
+    }
+    let named = |table: &SharedTable| names.schema().is_none_or(|schema| table.schema.eq_ignore_ascii_case(schema));
+    let tables = server.catalog.tables(&grant.connector).await?.into_iter().filter(named);
+    // No name has a zero byte in it: the order is that of schemas, then of names.
+    let tables = tables.map(|table| (format!("{}\0{}", table.schema, table.name), table)).collect();
+    let page = query.page(&listing, tables, |(key, _): &(String, SharedTable)| key)?;
     let share_id = share_id(&grant);
-    let item = |name: &TableName| {
+    let item = |(_, table): &(String, SharedTable)| {
         json!({
-            "name": name.as_str(),
-            "schema": SHARE_SCHEMA,
+            "name": table.name.as_str(),
+            "schema": table.schema,
             "share": grant.connector.as_str(),
             "shareId": share_id,
-            "id": tables::table_id(&table_path(&grant.connector, name)),
+            "id": tables::table_id(&table.path),
         })
     };
     let items = page.items.iter().map(item).collect();

@@ -96,9 +96,9 @@ impl Server {
         names: &Names,
         version: Option<u64>,
     ) -> Result<Arc<Snapshot>, ProtocolError> {
-        let newest = match self.tables.snapshot(&table.path, version).await {
+        let newest = match self.tables.snapshot(&table.table.path, version).await {
             Err(error) if error.kind == PortErrorKind::NotFound && version.is_some() => {
-                self.tables.snapshot(&table.path, None).await
+                self.tables.snapshot(&table.table.path, None).await
             }
             other => return other.map_err(|error| missing_or(error, names)),
         };
