@@ -41,7 +41,7 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
     let server = Server {
         catalog: store.clone(),
         tables: Arc::new(TableReader::new(bucket.clone())),
-        urls: Arc::new(S3Urls::new(bucket)),
+        urls: Arc::new(S3Urls::new(bucket, clock.clone())),
         clock: clock.clone(),
         url_life_seconds: URL_LIFE_SECONDS,
     };
