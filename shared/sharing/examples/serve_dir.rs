@@ -24,10 +24,10 @@ use object_store::{GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _};
 use sharing::activation::ActivationPages;
 use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
 use sharing::secrets::OsSecrets;
-use sharing::server::{self, Server, URL_LIFE_SECONDS};
+use sharing::server::{self, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
 use testkit::builders::connector;
-use testkit::sharing::{FakeSigner, InMemorySharing};
+use testkit::sharing::{FakeSigner, InMemorySharing, token_key};
 
 const TOKEN: &str = "a-token-for-the-loopback-address-only";
 
@@ -70,6 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         urls: Arc::new(FakeSigner { base_url: format!("{base_url}/files"), ..FakeSigner::default() }),
         clock: clock.clone(),
         url_life_seconds: URL_LIFE_SECONDS,
+        signing: Arc::new(token_key()),
+        throttle: Throttle::new(RateLimit::default()),
     });
     let pages = ActivationPages { activations: sharing, secrets: Arc::new(OsSecrets), clock };
     let files = Router::new().route("/files/{*key}", get(file)).with_state(store);

@@ -47,7 +47,11 @@ pub(super) async fn shares(
     asked: Asked,
 ) -> Result<Response, ProtocolError> {
     let grant = server.grant(&caller).await?;
-    Ok(answer(query(asked)?.page("shares", vec![share(&grant)], name_of)?))
+    Ok(answer(
+        query(asked)?
+            .page(&*server.signing, &format!("shares of {}", grant.connector), vec![share(&grant)], name_of)
+            .await?,
+    ))
 }
 
 /// `GET /shares/{share}`
@@ -69,7 +73,7 @@ pub(super) async fn schemas(
 ) -> Result<Response, ProtocolError> {
     let grant = server.open_share(&caller, &names).await?;
     let items = vec![json!({"name": SHARE_SCHEMA, "share": grant.connector.as_str()})];
-    Ok(answer(query(asked)?.page(&format!("schemas of {}", grant.connector), items, name_of)?))
+    Ok(answer(query(asked)?.page(&*server.signing, &format!("schemas of {}", grant.connector), items, name_of).await?))
 }
 
 /// `GET /shares/{share}/schemas/{schema}/tables` and `GET /shares/{share}/all-tables`: with one schema, the same.
@@ -82,7 +86,8 @@ pub(super) async fn tables(
     let grant = server.open_share(&caller, &names).await?;
     let query = query(asked)?;
     let tables = server.catalog.tables(&grant.connector).await?;
-    let page = query.page(&format!("tables of {}", grant.connector), tables, TableName::as_str)?;
+    let page =
+        query.page(&*server.signing, &format!("tables of {}", grant.connector), tables, TableName::as_str).await?;
     let share_id = share_id(&grant);
     let item = |name: &TableName| {
         json!({

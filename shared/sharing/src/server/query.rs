@@ -125,7 +125,7 @@ pub(super) async fn query(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ProtocolError> {
     let table = server.open_table(&caller, &names).await?;
-    let body = body.map_err(|_| ProtocolError::malformed("The body is too long, or did not arrive whole."))?;
+    let body = body.map_err(ProtocolError::body)?;
     let query = Query::parse(&body)?;
     let snapshot = server.snapshot(&table, &names, query.version()).await?;
     let capabilities = Capabilities::of(&headers);
