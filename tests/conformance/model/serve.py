@@ -114,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
         parts = [urllib.parse.unquote(part) for part in path[len(PREFIX) + 1:].split("/")]
         routes = [
             ("GET", r"shares", lambda: self.list(shares, [], self.share)),
-            ("GET", r"shares/[^/]+", lambda: self.answer(200, dumps({"share": self.share(*self.find(shares, 1))}), JSON)),
+            ("GET", r"shares/[^/]+",
+             lambda: self.answer(200, dumps({"share": self.share(*self.find(shares, 1))}), JSON)),
             ("GET", r"shares/[^/]+/schemas", lambda: self.list_below(shares, 1, self.schema)),
             ("GET", r"shares/[^/]+/schemas/[^/]+/tables", lambda: self.list_below(shares, 2, self.table)),
             ("GET", r"shares/[^/]+/all-tables", lambda: self.list_all(shares)),
@@ -137,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def find(self, shares, depth):
         """The stored names of the path's share, schema and table."""
-        return self.catalog.find(shares, *[self.parts[1], *self.parts[3:], ""][:depth])
+        return self.catalog.find(shares, *self.parts[1::2][:depth])
 
     def share(self, share):
         """A share as a list has it."""
