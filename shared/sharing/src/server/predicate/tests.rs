@@ -31,6 +31,7 @@ fn file(stats: Option<serde_json::Value>, partition: Option<&str>) -> File {
         modification_time: 0,
         stats: stats.map(|stats| stats.to_string()),
         partition_values: Arc::new(BTreeMap::from([("p".to_owned(), partition.map(str::to_owned))])),
+        deletion_vector: None,
         version: 0,
         timestamp: Timestamp::from_micros(0).unwrap(),
     }
