@@ -43,6 +43,7 @@ pub(super) fn file(stats: Option<serde_json::Value>, partition: Option<&str>) ->
         modification_time: 0,
         stats: stats.map(|stats| stats.to_string()),
         partition_values: Arc::new(BTreeMap::from([("p".to_owned(), partition.map(str::to_owned))])),
+        deletion_vector: None,
         version: 0,
         timestamp: Timestamp::from_micros(0).unwrap(),
     }
