@@ -6,6 +6,7 @@ mod urls;
 use std::sync::Arc;
 
 use aws::dynamo::DynamoStore;
+use aws::signing_key::SecretsManagerSigningKey;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::map_request;
@@ -14,13 +15,13 @@ use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 use sharing::activation::{self, ActivationPages};
 use sharing::secrets::OsSecrets;
-use sharing::server::{self, ClientAddress, Server, URL_LIFE_SECONDS};
+use sharing::server::{self, ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
 
 pub use urls::S3Urls;
 
 /// The settings of the function.
-pub const SETTINGS: &[&str] = &["TABLES_BUCKET", "STATE_TABLE_NAME"];
+pub const SETTINGS: &[&str] = &["TABLES_BUCKET", "STATE_TABLE_NAME", "SIGNING_SECRET_ARN"];
 
 /// Assembles the function and answers requests until the platform ends it.
 ///
@@ -44,6 +45,8 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
         urls: Arc::new(S3Urls::new(bucket, clock.clone())),
         clock: clock.clone(),
         url_life_seconds: URL_LIFE_SECONDS,
+        signing: Arc::new(SecretsManagerSigningKey::new(&config, environment.require("SIGNING_SECRET_ARN")?)),
+        throttle: Throttle::new(RateLimit::default()),
     };
     Ok(app(server, ActivationPages { activations: store, secrets: Arc::new(OsSecrets), clock }))
 }
@@ -73,7 +76,7 @@ mod tests {
     use http::{Request, StatusCode};
     use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
     use testkit::builders::{connector_id, instant};
-    use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock};
+    use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock, token_key};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -95,6 +98,8 @@ mod tests {
             urls: Arc::new(FakeSigner::default()),
             clock: clock.clone(),
             url_life_seconds: URL_LIFE_SECONDS,
+            signing: Arc::new(token_key()),
+            throttle: Throttle::new(RateLimit::default()),
         };
         let secrets = Arc::new(CountedSecrets::default());
         app(server, ActivationPages { activations: sharing, secrets, clock })

@@ -17,9 +17,9 @@ use axum::middleware::map_request;
 use delivery::ports::{Clock, PortError};
 use delivery::timestamp::Timestamp;
 use object_store::local::LocalFileSystem;
-use sharing::ports::SecretSource as _;
+use sharing::ports::{SecretSource as _, TokenKey};
 use sharing::secrets::OsSecrets;
-use sharing::server::{self, ClientAddress, Server, URL_LIFE_SECONDS};
+use sharing::server::{self, ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
 use tokio::net::TcpListener;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub port: u16,
     /// Where the recipients' profiles are written.
     pub profiles: PathBuf,
+    /// How often each token may ask.
+    pub rate_limit: RateLimit,
 }
 
 /// A server that listens, and is not answering yet.
@@ -90,12 +92,15 @@ impl Listening {
         let store = Arc::new(LocalFileSystem::new());
         let tables = shares.table_names();
         let urls = Arc::new(SignedUrls::new(host_url, fresh_key()?, clock.clone()));
+        let signing = TokenKey::new(fresh_key()?).ok_or_else(|| Misconfigured("a key is too short".to_owned()))?;
         let server = Server {
             catalog: Arc::new(shares),
             tables: Arc::new(TableReader::new(store.clone())),
             urls: urls.clone(),
             clock,
             url_life_seconds: URL_LIFE_SECONDS,
+            signing: Arc::new(signing),
+            throttle: Throttle::new(settings.rate_limit),
         };
         let app = server::router(server).layer(map_request(with_client_address)).merge(files::router(store, urls));
         Ok(Self { endpoint, tables, profiles, listener, app })

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serve_directory::{Listening, Settings};
+use sharing::server::RateLimit;
 
 const USAGE: &str = "\
 Shares Delta tables in directories by the open Delta Sharing protocol.
 
   serve-directory <share file or directory> [--port N] [--listen ADDRESS] [--profiles DIRECTORY]
+                  [--requests-per-second N]
 
 Without a port it takes a free one. Profiles are written into the working directory unless told otherwise.";
 
@@ -38,11 +40,16 @@ fn parse(arguments: &[String]) -> Option<Settings> {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
         profiles: PathBuf::from("."),
+        rate_limit: RateLimit::default(),
     };
     while let [flag, value, after @ ..] = rest {
         match flag.as_str() {
             "--port" => settings.port = value.parse().ok()?,
             "--listen" => settings.address = value.parse().ok()?,
+            "--requests-per-second" => {
+                let per_second = value.parse().ok().filter(|number| *number > 0)?;
+                settings.rate_limit = RateLimit { burst: per_second, per_second };
+            }
             "--profiles" => settings.profiles = PathBuf::from(value),
             _ => return None,
         }
@@ -80,7 +87,7 @@ mod tests {
         let settings = parsed("shares.yaml --port 8080 --listen 127.0.0.2 --profiles p").unwrap();
         assert_eq!((settings.port, settings.address.to_string()), (8080, "127.0.0.2".to_owned()));
         assert_eq!((settings.source, settings.profiles), (PathBuf::from("shares.yaml"), PathBuf::from("p")));
-        for wrong in ["", "--port 1", "d --port", "d --port x", "d --listen here", "d e", "d --what 1"] {
+        for wrong in ["", "--port 1", "d --port", "d --port x", "d --listen here", "d e", "d --what 1", "d --requests-per-second 0"] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
     }

@@ -16,6 +16,8 @@ pub mod secrets;
 pub mod ses;
 #[cfg(feature = "sfn")]
 pub mod sfn;
+#[cfg(feature = "signing-key")]
+pub mod signing_key;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 
@@ -25,6 +27,7 @@ pub mod sqs;
     feature = "secretsmanager",
     feature = "ses",
     feature = "sfn",
+    feature = "signing-key",
     feature = "sqs"
 ))]
 mod failure;

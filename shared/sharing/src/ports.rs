@@ -1,6 +1,7 @@
 //! What the open sharing backend needs of the world, beyond the ports of `delivery`.
 
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use delivery::connector::{SHARE_SCHEMA, SecureContact};
@@ -293,4 +294,48 @@ pub trait SecretSource: Send + Sync {
     ///
     /// `Unavailable` if the system has no randomness to give.
     fn secret(&self) -> Result<Secret, PortError>;
+}
+
+/// The shortest key that tokens are signed with, in bytes: as long as the hash.
+pub const TOKEN_KEY_BYTES_MIN: usize = 32;
+
+/// The key of page and refresh tokens. Never printed.
+#[derive(Clone)]
+pub struct TokenKey(Arc<[u8]>);
+
+impl TokenKey {
+    /// A key of so many bytes; `None` if it is shorter than [`TOKEN_KEY_BYTES_MIN`].
+    #[must_use]
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Option<Self> {
+        let bytes = bytes.into();
+        (bytes.len() >= TOKEN_KEY_BYTES_MIN).then_some(Self(bytes))
+    }
+
+    /// The key's bytes, for the signature.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(redacted)")
+    }
+}
+
+/// Knows the key of page and refresh tokens. One key for all processes of a deployment: a client's next page may be
+/// answered by another process.
+#[async_trait]
+pub trait SigningKey: Send + Sync {
+    /// The key. Asked for whenever a token is made or read: whoever has to fetch it keeps it.
+    async fn key(&self) -> Result<TokenKey, PortError>;
+}
+
+/// A fixed key, for tests and single processes.
+#[async_trait]
+impl SigningKey for TokenKey {
+    async fn key(&self) -> Result<TokenKey, PortError> {
+        Ok(self.clone())
+    }
 }

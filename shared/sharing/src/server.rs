@@ -12,8 +12,11 @@ mod listing;
 mod page;
 mod predicate;
 mod query;
+mod read_token;
+mod seal;
 mod statistics;
 mod table;
+mod throttle;
 mod value;
 
 use std::fmt;
@@ -29,8 +32,9 @@ use tables::snapshot::TableReader;
 pub use access::ClientAddress;
 use error::ProtocolError;
 pub(crate) use error::chain;
+pub use throttle::{RateLimit, Throttle};
 
-use crate::ports::{ShareCatalog, UrlSigner};
+use crate::ports::{ShareCatalog, SigningKey, UrlSigner};
 
 /// Where the protocol begins on a host: the sharing endpoint is the host's URL and this.
 pub const PREFIX: &str = "/delta-sharing";
@@ -66,6 +70,10 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
     /// Life of a file's URL in seconds, at most.
     pub url_life_seconds: u32,
+    /// The key of page and refresh tokens.
+    pub signing: Arc<dyn SigningKey>,
+    /// How often a token may ask.
+    pub throttle: Throttle,
 }
 
 impl fmt::Debug for Server {

@@ -6,18 +6,28 @@
 
 pub(crate) mod actions;
 mod cache;
+mod commits;
 mod listing;
 pub(crate) mod reader;
+mod times;
+mod vector;
+mod view;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
-use actions::{CommitActions, RemoveAction, TransactionAction};
+pub use actions::{AddedFile, ChangeFile, RemovedFile};
+use actions::{CommitActions, TransactionAction};
+pub use commits::Commit;
 pub(crate) use listing::Listing;
 pub use reader::TableReader;
+pub use times::{Side, VersionAt};
+pub use vector::DeletionVector;
+pub use view::{Base, Counts, TableView};
 
 /// Files in one chunk of a snapshot's list: what is copied when a file joins or leaves.
 const CHUNK_FILES_MAX: usize = 1_024;
@@ -33,6 +43,8 @@ pub struct Snapshot {
     pub protocol: Arc<Protocol>,
     /// Schema, partitioning and properties.
     pub metadata: Arc<Metadata>,
+    /// What the order of the files begins with.
+    pub base: Base,
     files: FileList,
 }
 
@@ -58,6 +70,15 @@ impl Snapshot {
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.files.bytes
+    }
+
+    /// Refuses a table that has deletion vectors: for those who would take every row of a file for a row of the table.
+    pub(crate) fn without_vectors(self: Arc<Self>) -> Result<Arc<Self>, PortError> {
+        if self.files.vectors == 0 {
+            return Ok(self);
+        }
+        let reason = "a file has a deletion vector, which these tables must not have";
+        Err(PortError::new(PortErrorKind::InvalidData, "read a table's files", reason))
     }
 }
 
@@ -109,11 +130,28 @@ pub struct File {
     pub stats: Option<String>,
     /// The values of the partition columns.
     pub partition_values: Arc<PartitionValues>,
+    /// Which rows of the file are deleted.
+    pub deletion_vector: Option<Arc<DeletionVector>>,
     /// The table version that added the file, or, if a checkpoint is all that is left of it, the checkpoint's: it
     /// was there then.
     pub version: u64,
     /// When that version was committed.
     pub timestamp: Timestamp,
+}
+
+/// What a file's actions are known by (PROTOCOL.md, "Action Reconciliation"): its path, and its deletion vector if it
+/// has one.
+fn key<'a>(path: &'a str, vector: Option<&DeletionVector>) -> Cow<'a, str> {
+    match vector {
+        Some(vector) => format!("{path}\0{}", vector.unique_id()).into(),
+        None => path.into(),
+    }
+}
+
+impl File {
+    fn key(&self) -> Cow<'_, str> {
+        key(&self.path, self.deletion_vector.as_deref())
+    }
 }
 
 /// A list of files that is cheap to change into its successor: chunks are shared, never changed.
@@ -122,16 +160,18 @@ struct FileList {
     chunks: Vec<Arc<[Arc<File>]>>,
     count: usize,
     bytes: u64,
+    /// How many files have a deletion vector.
+    vectors: usize,
 }
 
 impl FileList {
-    /// The list without the touched paths and with the added files at its end.
+    /// The list without the touched files and with the added files at its end.
     fn changed(&self, touched: &HashSet<String>, added: Vec<Arc<File>>) -> Self {
         let mut next = Self::default();
         for chunk in &self.chunks {
-            let gone = !touched.is_empty() && chunk.iter().any(|file| touched.contains(&file.path));
-            if gone {
-                let kept: Vec<_> = chunk.iter().filter(|file| !touched.contains(&file.path)).cloned().collect();
+            let stays = |file: &Arc<File>| !touched.contains(&*file.key());
+            if !touched.is_empty() && !chunk.iter().all(stays) {
+                let kept: Vec<_> = chunk.iter().filter(|file| stays(file)).cloned().collect();
                 if !kept.is_empty() {
                     next.push(kept.into());
                 }
@@ -146,6 +186,7 @@ impl FileList {
     fn push(&mut self, chunk: Arc<[Arc<File>]>) {
         self.count += chunk.len();
         self.bytes += chunk.iter().map(|file| file.size).sum::<u64>();
+        self.vectors += vectors(&chunk);
         self.chunks.push(chunk);
     }
 
@@ -160,6 +201,7 @@ impl FileList {
         {
             self.count -= last.len();
             self.bytes -= last.iter().map(|file| file.size).sum::<u64>();
+            self.vectors -= vectors(&last);
             added.splice(0..0, last.iter().cloned());
         }
         for chunk in added.chunks(CHUNK_FILES_MAX) {
@@ -168,13 +210,17 @@ impl FileList {
     }
 }
 
+fn vectors(files: &[Arc<File>]) -> usize {
+    files.iter().filter(|file| file.deletion_vector.is_some()).count()
+}
+
 /// What of a log does not show in a snapshot, but belongs into a checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// The newest `txn` of each application.
     pub(crate) transactions: BTreeMap<String, TransactionAction>,
     /// The newest `remove` of each file that is not in the table.
-    pub(crate) tombstones: BTreeMap<String, RemoveAction>,
+    pub(crate) tombstones: BTreeMap<String, RemovedFile>,
 }
 
 impl Ledger {
@@ -195,7 +241,7 @@ impl Ledger {
 /// All that a table's log says up to a version.
 #[derive(Debug)]
 pub(crate) struct TableState {
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) ledger: Ledger,
     /// The newest checkpoint that can be read.
     pub(crate) checkpoint: Option<u64>,
@@ -207,9 +253,9 @@ struct Replay {
     head: Option<(u64, Timestamp)>,
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
-    /// Every path that was added or removed: an earlier entry of it in the base is void.
+    /// The key of every file that was added or removed: an earlier entry of it in the base is void.
     touched: HashSet<String>,
-    /// Added files by position; a later removal or addition of the path empties the place.
+    /// Added files by position; a later removal or addition of the file empties the place.
     added: Vec<Option<Arc<File>>>,
     places: HashMap<String, usize>,
     last_partition: Option<Arc<PartitionValues>>,
@@ -222,31 +268,38 @@ impl Replay {
         self.protocol = commit.protocol.or_else(|| self.protocol.take());
         self.metadata = commit.metadata.or_else(|| self.metadata.take());
         for remove in commit.removes {
-            self.void(&remove.path);
-            self.touched.insert(remove.path);
+            let key = key(&remove.path, remove.deletion_vector.as_deref()).into_owned();
+            self.void(&key);
+            self.touched.insert(key);
         }
         for add in commit.adds {
-            self.void(&add.path);
-            self.touched.insert(add.path.clone());
-            self.places.insert(add.path.clone(), self.added.len());
-            let file = File {
-                path: add.path,
-                size: add.size,
-                modification_time: add.modification_time,
-                stats: add.stats,
-                partition_values: self.shared_partition(add.partition_values),
-                version,
-                timestamp: commit.timestamp,
-            };
+            let file = self.file(add, version, commit.timestamp);
+            let key = file.key().into_owned();
+            self.void(&key);
+            self.touched.insert(key.clone());
+            self.places.insert(key, self.added.len());
             self.added.push(Some(Arc::new(file)));
         }
     }
 
-    fn void(&mut self, path: &str) {
-        if let Some(place) = self.places.remove(path)
+    fn void(&mut self, key: &str) {
+        if let Some(place) = self.places.remove(key)
             && let Some(slot) = self.added.get_mut(place)
         {
             *slot = None;
+        }
+    }
+
+    fn file(&mut self, add: AddedFile, version: u64, timestamp: Timestamp) -> File {
+        File {
+            path: add.path,
+            size: add.size,
+            modification_time: add.modification_time,
+            stats: add.stats,
+            partition_values: self.shared_partition(add.partition_values),
+            deletion_vector: add.deletion_vector,
+            version,
+            timestamp,
         }
     }
 
@@ -258,28 +311,40 @@ impl Replay {
         }
     }
 
-    /// The snapshot that these commits make of a base, or of nothing.
-    fn onto(self, base: Option<&Snapshot>) -> Result<Snapshot, PortError> {
+    /// The snapshot that these commits make of what was before them.
+    fn onto(self, before: Before) -> Result<Snapshot, PortError> {
         let lacks = |what: &'static str| PortError::new(PortErrorKind::InvalidData, "replay a table's log", what);
         let (version, timestamp) = self.head.ok_or_else(|| lacks("the log holds no commit"))?;
-        let empty = FileList::default();
+        let protocol = self.protocol.map(Arc::new).or(before.protocol);
+        let metadata = self.metadata.map(Arc::new).or(before.metadata);
         Ok(Snapshot {
             version,
             timestamp,
-            protocol: self
-                .protocol
-                .map(Arc::new)
-                .or_else(|| base.map(|base| base.protocol.clone()))
-                .ok_or_else(|| lacks("the log holds no protocol action"))?,
-            metadata: self
-                .metadata
-                .map(Arc::new)
-                .or_else(|| base.map(|base| base.metadata.clone()))
-                .ok_or_else(|| lacks("the log holds no metaData action"))?,
-            files: base
-                .map_or(&empty, |base| &base.files)
-                .changed(&self.touched, self.added.into_iter().flatten().collect()),
+            protocol: protocol.ok_or_else(|| lacks("the log holds no protocol action"))?,
+            metadata: metadata.ok_or_else(|| lacks("the log holds no metaData action"))?,
+            base: before.base,
+            files: before.files.changed(&self.touched, self.added.into_iter().flatten().collect()),
         })
+    }
+}
+
+/// What some commits are replayed onto: nothing, or a kept snapshot.
+#[derive(Debug, Default)]
+struct Before {
+    base: Base,
+    protocol: Option<Arc<Protocol>>,
+    metadata: Option<Arc<Metadata>>,
+    files: FileList,
+}
+
+impl From<&Snapshot> for Before {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            base: snapshot.base,
+            protocol: Some(snapshot.protocol.clone()),
+            metadata: Some(snapshot.metadata.clone()),
+            files: snapshot.files.clone(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
     Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, Mail, Mailed, Mailer, Secret, SecretHash,
-    SecretSource, ShareCatalog, SharedTable, Standing, TokenStore, UrlSigner,
+    SecretSource, ShareCatalog, SharedTable, Standing, TokenKey, TokenStore, UrlSigner,
 };
 
 use crate::builders::{connector, connector_id, instant};
@@ -369,6 +369,16 @@ impl SecretSource for CountedSecrets {
     fn secret(&self) -> Result<Secret, PortError> {
         Ok(Self::nth(self.0.fetch_add(1, Ordering::Relaxed) + 1))
     }
+}
+
+/// The key of page and refresh tokens in tests.
+///
+/// # Panics
+///
+/// Never: the key is long enough.
+#[must_use]
+pub fn token_key() -> TokenKey {
+    TokenKey::new([7; 32]).expect("a key of 32 bytes")
 }
 
 /// URLs that look presigned and say what they are for.

@@ -95,6 +95,7 @@ pub(super) struct OpenTable {
 impl Server {
     /// The grant of a caller's token, if it is good now and here.
     pub(super) async fn grant(&self, caller: &Caller) -> Result<Grant, ProtocolError> {
+        self.permit(caller)?;
         let standing = self.catalog.grant(&caller.token).await?;
         self.check(standing, caller)
     }
@@ -112,12 +113,18 @@ impl Server {
             self.grant(caller).await?;
             return Err(names.unknown());
         }
+        self.permit(caller)?;
         let (standing, table) = self.catalog.grant_and_table(&caller.token, share, schema, table).await?;
         let grant = self.check(standing, caller)?;
         match table {
             Some(table) if opens(&grant, names) => Ok(OpenTable { grant, table }),
             Some(_) | None => Err(names.unknown()),
         }
+    }
+
+    /// Before anything is looked up: nobody's token is held back as a good one is.
+    fn permit(&self, caller: &Caller) -> Result<(), ProtocolError> {
+        self.throttle.take(&caller.token, self.clock.now()).map_err(ProtocolError::too_many_requests)
     }
 
     fn check(&self, standing: Option<Standing>, caller: &Caller) -> Result<Grant, ProtocolError> {

@@ -3,12 +3,15 @@
 use std::error::Error;
 
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use http::StatusCode;
-use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
+
+use super::BODY_BYTES_MAX;
 
 /// An error of the protocol.
 #[derive(Debug)]
@@ -16,22 +19,33 @@ pub(super) struct ProtocolError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    retry_after_seconds: Option<u32>,
 }
 
 impl ProtocolError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), retry_after_seconds: None }
+    }
+
+    /// What the client is told.
+    #[cfg(test)]
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A parameter has a value that is not allowed.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "INVALID_PARAMETER_VALUE", message: message.into() }
+        Self::new(StatusCode::BAD_REQUEST, "INVALID_PARAMETER_VALUE", message)
     }
 
     /// The request is not in the protocol's form.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "MALFORMED_REQUEST", message: message.into() }
+        Self::new(StatusCode::BAD_REQUEST, "MALFORMED_REQUEST", message)
     }
 
     /// The protocol has it, this table or server does not. A 501 would be retried by every client.
     pub(super) fn unsupported(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: "UNSUPPORTED_OPERATION", message: message.into() }
+        Self::new(StatusCode::BAD_REQUEST, "UNSUPPORTED_OPERATION", message)
     }
 
     /// No share, schema or table of that name, as far as this token goes. Somebody else's and nobody's read alike.
@@ -39,13 +53,13 @@ impl ProtocolError {
         let (kinds, path) = (["Share", "Schema", "Table"].join("/"), path.join("/"));
         let message =
             format!("[{kinds}] '{path}' does not exist, please contact your share provider for further information.");
-        Self { status: StatusCode::NOT_FOUND, code: "RESOURCE_DOES_NOT_EXIST", message }
+        Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
     }
 
     /// Nothing of the protocol is at this address.
     pub(super) fn no_endpoint() -> Self {
         let message = "There is no such endpoint of the Delta Sharing protocol here.".to_owned();
-        Self { status: StatusCode::NOT_FOUND, code: "RESOURCE_DOES_NOT_EXIST", message }
+        Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
     }
 
     /// The token is missing or nobody's.
@@ -53,13 +67,13 @@ impl ProtocolError {
         let message = "The bearer token is missing or not valid. Check the sharing profile, or ask your share \
                        provider for a new activation link."
             .to_owned();
-        Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }
 
     /// The token was good once.
     pub(super) fn expired(at: Timestamp) -> Self {
         let message = format!("The bearer token expired at {at}. Ask your share provider for a new activation link.");
-        Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }
 
     /// The token was good once, until somebody took the recipient's access away.
@@ -68,7 +82,7 @@ impl ProtocolError {
             "The access of this bearer token was revoked. Ask your share provider whether it is meant to be, \
                        and for a new activation link if it is not."
                 .to_owned();
-        Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHENTICATED", message }
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }
 
     /// The address may not use the token.
@@ -76,7 +90,24 @@ impl ProtocolError {
         let message = "This share may not be read from your IP address. Ask your share provider to add it to the \
                        allow list."
             .to_owned();
-        Self { status: StatusCode::FORBIDDEN, code: "PERMISSION_DENIED", message }
+        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message)
+    }
+
+    /// The token asks too often.
+    pub(super) fn too_many_requests(retry_after_seconds: u32) -> Self {
+        let message = format!("This bearer token asks too often at the moment. Try again in {retry_after_seconds} s.");
+        let retry_after_seconds = Some(retry_after_seconds);
+        Self { retry_after_seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", message) }
+    }
+
+    /// The body is longer than what is read, or did not come.
+    pub(super) fn body(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let message = format!("The body is too long: at most {BODY_BYTES_MAX} bytes are read.");
+            Self::new(StatusCode::PAYLOAD_TOO_LARGE, "MALFORMED_REQUEST", message)
+        } else {
+            Self::malformed("The body did not arrive whole.")
+        }
     }
 }
 
@@ -85,21 +116,21 @@ impl From<PortError> for ProtocolError {
     fn from(error: PortError) -> Self {
         tracing::error!(error.kind = ?error.kind, error.chain = %chain(&error), "a sharing request failed");
         match error.kind {
-            PortErrorKind::Throttled => Self {
-                status: StatusCode::TOO_MANY_REQUESTS,
-                code: "RESOURCE_EXHAUSTED",
-                message: "The share is read too often at the moment. Try again in a while.".to_owned(),
-            },
-            PortErrorKind::Unavailable => Self {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                code: "TEMPORARILY_UNAVAILABLE",
-                message: "The share cannot be read at the moment. Try again in a while.".to_owned(),
-            },
-            PortErrorKind::NotFound | PortErrorKind::Denied | PortErrorKind::InvalidData => Self {
-                status: StatusCode::INTERNAL_SERVER_ERROR,
-                code: "INTERNAL_ERROR",
-                message: "The share cannot be read. Please contact your share provider.".to_owned(),
-            },
+            PortErrorKind::Throttled => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "RESOURCE_EXHAUSTED",
+                "The share is read too often at the moment. Try again in a while.",
+            ),
+            PortErrorKind::Unavailable => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "TEMPORARILY_UNAVAILABLE",
+                "The share cannot be read at the moment. Try again in a while.",
+            ),
+            PortErrorKind::NotFound | PortErrorKind::Denied | PortErrorKind::InvalidData => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "INTERNAL_ERROR",
+                "The share cannot be read. Please contact your share provider.",
+            ),
         }
     }
 }
@@ -114,6 +145,9 @@ impl IntoResponse for ProtocolError {
     fn into_response(self) -> Response {
         let body = Json(json!({"errorCode": self.code, "message": self.message}));
         let mut response = (self.status, body).into_response();
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -45,7 +45,11 @@ pub(super) async fn shares(
     asked: Asked,
 ) -> Result<Response, ProtocolError> {
     let grant = server.grant(&caller).await?;
-    Ok(answer(query(asked)?.page("shares", vec![share(&grant)], name_of)?))
+    Ok(answer(
+        query(asked)?
+            .page(&*server.signing, &format!("shares of {}", grant.connector), vec![share(&grant)], name_of)
+            .await?,
+    ))
 }
 
 /// `GET /shares/{share}`
@@ -69,7 +73,7 @@ pub(super) async fn schemas(
     let query = query(asked)?;
     let schemas = server.catalog.schemas(&grant.connector).await?;
     let items = schemas.iter().map(|name| json!({"name": name, "share": grant.connector.as_str()})).collect();
-    Ok(answer(query.page(&format!("schemas of {}", grant.connector), items, name_of)?))
+    Ok(answer(query.page(&*server.signing, &format!("schemas of {}", grant.connector), items, name_of).await?))
 }
 
 /// `GET /shares/{share}/schemas/{schema}/tables` and `GET /shares/{share}/all-tables`.
@@ -91,7 +95,7 @@ pub(super) async fn tables(
     let tables = server.catalog.tables(&grant.connector).await?.into_iter().filter(named);
     // No name has a zero byte in it: the order is that of schemas, then of names.
     let tables = tables.map(|table| (format!("{}\0{}", table.schema, table.name), table)).collect();
-    let page = query.page(&listing, tables, |(key, _): &(String, SharedTable)| key)?;
+    let page = query.page(&*server.signing, &listing, tables, |(key, _): &(String, SharedTable)| key).await?;
     let share_id = share_id(&grant);
     let item = |(_, table): &(String, SharedTable)| {
         json!({

@@ -1,20 +1,15 @@
 //! Pages of listings: `maxResults` and `pageToken`.
 //!
-//! A token says after which name to go on, and is bound to the listing that it was given for. It is checked for
-//! damage, not signed: it holds nothing that its bearer may not ask for anyway.
+//! A token says after which name to go on, and is bound to the listing that it was given for.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use delivery::ids::sha256_hex;
 use serde::Deserialize;
 
 use super::error::ProtocolError;
+use super::seal::{self, Purpose};
+use crate::ports::{SigningKey, TokenKey};
 
 /// The largest page, and the size of a page that nobody asked for otherwise.
 const RESULTS_MAX: usize = 500;
-
-/// Hex digits of the checksum in a token.
-const CHECKSUM_CHARS: usize = 16;
 
 /// The query parameters of a listing.
 #[derive(Debug, Default, Deserialize)]
@@ -32,9 +27,11 @@ pub(super) struct Page<T> {
 }
 
 impl PageQuery {
-    /// Cuts a page out of all items, which are in the order of their names. `listing` names what is listed.
-    pub(super) fn page<T>(
+    /// Cuts a page out of all items, which are in the order of their names. `listing` names what is listed, and whose.
+    /// The key is asked for only if a token comes or goes.
+    pub(super) async fn page<T>(
         &self,
+        keys: &dyn SigningKey,
         listing: &str,
         items: Vec<T>,
         name: impl Fn(&T) -> &str,
@@ -49,41 +46,39 @@ impl PageQuery {
         };
         let after = match self.page_token.as_deref() {
             None | Some("") => String::new(),
-            Some(token) => {
-                read_token(token, listing).ok_or_else(|| ProtocolError::invalid("invalid 'nextPageToken'"))?
-            }
+            Some(token) => read_token(&keys.key().await?, token, listing)
+                .ok_or_else(|| ProtocolError::invalid("invalid 'nextPageToken'"))?,
         };
         let mut rest = items.into_iter().skip_while(|item| name(item) <= after.as_str());
         let items: Vec<_> = rest.by_ref().take(size).collect();
         let last = items.last().map_or(after.as_str(), &name);
-        let next_page_token = rest.next().is_some().then(|| write_token(last, listing));
+        let next_page_token = if rest.next().is_some() { write_token(&keys.key().await?, last, listing) } else { None };
         Ok(Page { items, next_page_token })
     }
 }
 
-fn checksum(name: &str, listing: &str) -> String {
-    sha256_hex(&["page", listing, name]).chars().take(CHECKSUM_CHARS).collect()
+fn write_token(key: &TokenKey, name: &str, listing: &str) -> Option<String> {
+    seal::seal(key, Purpose::Listing, listing, name.as_bytes())
 }
 
-fn write_token(name: &str, listing: &str) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}{name}", checksum(name, listing)))
-}
-
-fn read_token(token: &str, listing: &str) -> Option<String> {
-    let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
-    let (given, name) = text.split_at_checked(CHECKSUM_CHARS)?;
-    (given == checksum(name, listing)).then(|| name.to_owned())
+fn read_token(key: &TokenKey, token: &str, listing: &str) -> Option<String> {
+    String::from_utf8(seal::open(key, Purpose::Listing, listing, token)?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use proptest::prelude::*;
+
+    fn key() -> TokenKey {
+        TokenKey::new(vec![1; 32]).unwrap()
+    }
 
     fn ask(max_results: Option<&str>, page_token: Option<&str>) -> Result<Page<&'static str>, ProtocolError> {
         let query =
             PageQuery { max_results: max_results.map(str::to_owned), page_token: page_token.map(str::to_owned) };
-        query.page("tables of acme", vec!["A", "B", "C"], |item| item)
+        query.page(&key(), "tables of acme", vec!["A", "B", "C"], |item| item).now_or_never().unwrap()
     }
 
     #[test]
@@ -107,7 +102,7 @@ mod tests {
         for size in ["-1", "501", "x", "", "1.5"] {
             assert!(ask(Some(size), None).is_err(), "{size}");
         }
-        for token in ["x", "!", &write_token("A", "tables of other")] {
+        for token in ["x", "!", &write_token(&key(), "A", "tables of other").unwrap()] {
             assert!(ask(None, Some(token)).is_err(), "{token}");
         }
     }

@@ -125,15 +125,14 @@ pub(super) async fn query(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ProtocolError> {
     let table = server.open_table(&caller, &names).await?;
-    let body = body.map_err(|_| ProtocolError::malformed("The body is too long, or did not arrive whole."))?;
+    let body = body.map_err(ProtocolError::body)?;
     let query = Query::parse(&body)?;
     let snapshot = server.snapshot(&table, &names, query.version()).await?;
     let capabilities = Capabilities::of(&headers);
     let format = capabilities.format_for(&snapshot)?;
-    let hints = query.json_predicate_hints.as_ref().and_then(|hints| hints.as_str());
-    let predicate = hints.and_then(|text| {
-        Predicate::parse(text, &snapshot.metadata.schema_string, &snapshot.metadata.partition_columns)
-    });
+    let json = query.json_predicate_hints.as_ref().and_then(|hints| hints.as_str());
+    let sql = query.predicate_hints.as_ref().and_then(|hints| hints.as_array()).into_iter().flatten();
+    let predicate = Predicate::of(json, sql.filter_map(|hint| hint.as_str()), &snapshot.metadata);
     let version = HeaderValue::from(snapshot.version);
     let plan = Plan {
         table,

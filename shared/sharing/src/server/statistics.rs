@@ -4,54 +4,82 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use tables::snapshot::File;
+use tables::snapshot::{File, Metadata};
 
 use super::value::{Value, ValueType};
 
 /// The columns of a table that predicates can be about, and those that one predicate is about.
 #[derive(Debug)]
 pub(super) struct Columns {
-    all: BTreeMap<String, (String, ValueType)>,
-    partitioned: Vec<String>,
-    wanted: Vec<(String, ValueType)>,
+    /// By their names in lower case.
+    all: BTreeMap<String, Column>,
+    wanted: Vec<Column>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Column {
+    /// The name by which files speak of it.
+    stored_name: String,
+    value_type: ValueType,
+    place: Place,
+}
+
+/// Where a column's values are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// In the files; their statistics tell bounds.
+    Rows,
+    /// In the partition.
+    Partition,
+}
+
+/// Field metadata that says that texts do not compare byte by byte: fixed lengths and collations.
+const COMPARED_OTHERWISE: [&str; 2] = ["__CHAR_VARCHAR_TYPE_STRING", "__COLLATIONS"];
+
 impl Columns {
-    /// The columns of a table's schema with a type that compares; `None` if the text is not a schema.
-    pub(super) fn of(schema_string: &str, partition_columns: &[String]) -> Option<Self> {
-        let schema: serde_json::Value = serde_json::from_str(schema_string).ok()?;
+    /// The columns of a table with a type that compares; `None` if its schema cannot be read.
+    pub(super) fn of(metadata: &Metadata) -> Option<Self> {
+        let schema: serde_json::Value = serde_json::from_str(&metadata.schema_string).ok()?;
         let fields = schema.get("fields")?.as_array()?;
+        let mapping = metadata.configuration.get("delta.columnMapping.mode");
+        let is_mapped = mapping.is_some_and(|mode| !mode.eq_ignore_ascii_case("none"));
         let column = |field: &serde_json::Value| {
             let name = field.get("name")?.as_str()?;
+            let said = |key: &str| field.get("metadata").and_then(|metadata| metadata.get(key));
+            if COMPARED_OTHERWISE.into_iter().any(|key| said(key).is_some()) {
+                return None;
+            }
+            let stored_name = match is_mapped {
+                true => said("delta.columnMapping.physicalName")?.as_str()?,
+                false => name,
+            };
             let value_type = ValueType::of_column(field.get("type")?.as_str()?)?;
-            Some((name.to_lowercase(), (name.to_owned(), value_type)))
+            let is_partition = metadata.partition_columns.iter().any(|partition| partition == name);
+            let place = if is_partition { Place::Partition } else { Place::Rows };
+            Some((name.to_lowercase(), Column { stored_name: stored_name.to_owned(), value_type, place }))
         };
-        let all = fields.iter().filter_map(column).collect();
-        Some(Self { all, partitioned: partition_columns.to_vec(), wanted: Vec::new() })
+        Some(Self { all: fields.iter().filter_map(column).collect(), wanted: Vec::new() })
     }
 
     /// The place among the wanted columns of a column, named without case, and its type.
     pub(super) fn wanted(&mut self, name: &str) -> Option<(usize, ValueType)> {
-        let (name, value_type) = self.all.get(&name.to_lowercase())?;
-        let place = match self.wanted.iter().position(|(wanted, _)| wanted == name) {
+        let column = self.all.get(&name.to_lowercase())?;
+        let place = match self.wanted.iter().position(|wanted| wanted == column) {
             Some(place) => place,
             None => {
-                self.wanted.push((name.clone(), *value_type));
+                self.wanted.push(column.clone());
                 self.wanted.len() - 1
             }
         };
-        Some((place, *value_type))
+        Some((place, column.value_type))
     }
 
     /// What is known of a file's wanted columns.
     pub(super) fn facts(&self, file: &File) -> Facts {
         let statistics = file.stats.as_deref().and_then(|text| self.statistics(text)).unwrap_or_default();
-        let fact = |(place, (name, value_type)): (usize, &(String, ValueType))| {
-            if self.partitioned.contains(name) {
-                partition_facts(file, name, *value_type)
-            } else {
-                Some(statistics.facts(place, *value_type))
-            }
+        let fact = |(place, column): (usize, &Column)| match column.place {
+            Place::Partition => partition_facts(file, column),
+            Place::Rows => Some(statistics.facts(place, column.value_type)),
         };
         Facts(self.wanted.iter().enumerate().map(fact).collect())
     }
@@ -87,11 +115,13 @@ pub(super) struct ColumnFacts {
 }
 
 /// A partition column has one value in all rows. A value that cannot be read can be anything.
-fn partition_facts(file: &File, name: &str, value_type: ValueType) -> Option<ColumnFacts> {
-    match file.partition_values.get(name)?.as_deref() {
+fn partition_facts(file: &File, column: &Column) -> Option<ColumnFacts> {
+    match file.partition_values.get(&column.stored_name)?.as_deref() {
         None | Some("") => Some(ColumnFacts { min: None, max: None, may_null: true, may_value: false }),
+        // The digits are not those that the number has when engines compare it with one of 64 bits.
+        Some(_) if column.value_type == ValueType::Float => None,
         Some(text) => {
-            let value = Value::parse(text, value_type)?;
+            let value = Value::parse(text, column.value_type)?;
             Some(ColumnFacts { min: Some(value.clone()), max: Some(value), may_null: false, may_value: true })
         }
     }
@@ -111,7 +141,7 @@ impl Statistics {
         let bound = |values| at(values).and_then(|value| Value::of_statistic(&value, value_type));
         let nulls = at(&self.nulls).and_then(|nulls| nulls.as_u64());
         ColumnFacts {
-            min: bound(&self.min),
+            min: bound(&self.min).map(|min| min.lower_bound(value_type)),
             max: bound(&self.max).and_then(Value::upper_bound),
             may_null: nulls != Some(0),
             may_value: nulls.is_none() || nulls != self.rows,
@@ -121,7 +151,7 @@ impl Statistics {
 
 /// Reads a file's statistics, but of the columns only those that are wanted: a table may have hundreds of columns,
 /// and each of its files states them all.
-struct StatisticsOf<'a>(&'a [(String, ValueType)]);
+struct StatisticsOf<'a>(&'a [Column]);
 
 impl<'de> DeserializeSeed<'de> for StatisticsOf<'_> {
     type Value = Statistics;
@@ -153,7 +183,7 @@ impl<'de> Visitor<'de> for StatisticsOf<'_> {
     }
 }
 
-struct ValuesOf<'a>(&'a [(String, ValueType)]);
+struct ValuesOf<'a>(&'a [Column]);
 
 impl<'de> DeserializeSeed<'de> for ValuesOf<'_> {
     type Value = Vec<Option<serde_json::Value>>;
@@ -173,7 +203,7 @@ impl<'de> Visitor<'de> for ValuesOf<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut values = vec![None; self.0.len()];
         while let Some(key) = map.next_key::<String>()? {
-            match self.0.iter().position(|(name, _)| *name == key).and_then(|place| values.get_mut(place)) {
+            match self.0.iter().position(|column| column.stored_name == key).and_then(|place| values.get_mut(place)) {
                 Some(value) => *value = Some(map.next_value()?),
                 None => drop(map.next_value::<IgnoredAny>()?),
             }

@@ -11,8 +11,10 @@ pub(super) enum ValueType {
     Bool,
     /// `int` and `long`
     Integer,
-    /// `float` and `double`
+    /// `float`: 32 bits, which predicates may compare as 64.
     Float,
+    /// `double`
+    Double,
     /// `string`
     String,
     /// `date`
@@ -27,7 +29,8 @@ impl ValueType {
         Some(match text {
             "bool" => Self::Bool,
             "int" | "long" => Self::Integer,
-            "float" | "double" => Self::Float,
+            "float" => Self::Float,
+            "double" => Self::Double,
             "string" => Self::String,
             "date" => Self::Date,
             "timestamp" => Self::Timestamp,
@@ -40,7 +43,8 @@ impl ValueType {
         Some(match text {
             "boolean" => Self::Bool,
             "byte" | "short" | "integer" | "long" => Self::Integer,
-            "float" | "double" => Self::Float,
+            "float" => Self::Float,
+            "double" => Self::Double,
             "string" => Self::String,
             "date" => Self::Date,
             "timestamp" => Self::Timestamp,
@@ -50,7 +54,8 @@ impl ValueType {
 
     /// Whether values of the two types are put side by side.
     pub(super) fn compares_with(self, other: Self) -> bool {
-        self == other
+        let is_float = |value_type| matches!(value_type, Self::Float | Self::Double);
+        self == other || is_float(self) && is_float(other)
     }
 }
 
@@ -77,7 +82,9 @@ impl Value {
         match value_type {
             ValueType::Bool => text.to_ascii_lowercase().parse().ok().map(Self::Bool),
             ValueType::Integer => text.parse().ok().map(Self::Integer),
-            ValueType::Float => text.parse().ok().filter(|number: &f64| !number.is_nan()).map(Self::Float),
+            ValueType::Float | ValueType::Double => {
+                text.parse().ok().filter(|number: &f64| !number.is_nan()).map(Self::Float)
+            }
             ValueType::String => Some(Self::String(text.to_owned())),
             ValueType::Date => parse_date(text).map(Self::Date),
             ValueType::Timestamp => Timestamp::parse(text).map(Self::Timestamp),
@@ -89,17 +96,35 @@ impl Value {
         match value_type {
             ValueType::Bool => value.as_bool().map(Self::Bool),
             ValueType::Integer => value.as_i64().map(Self::Integer),
-            ValueType::Float => value.as_f64().map(Self::Float),
+            ValueType::Float | ValueType::Double => value.as_f64().map(Self::Float),
             ValueType::String | ValueType::Date | ValueType::Timestamp => Self::parse(value.as_str()?, value_type),
         }
     }
 
+    /// The bound below a value of a statistic: the digits of a number of 32 bits are not those that it has as one of
+    /// 64, which engines compare it as.
+    pub(super) fn lower_bound(self, value_type: ValueType) -> Self {
+        match self {
+            Self::Float(number) if value_type == ValueType::Float => {
+                Self::Float(number - number.abs() * f64::from(f32::EPSILON) - f64::from(f32::MIN_POSITIVE))
+            }
+            Self::Bool(_)
+            | Self::Integer(_)
+            | Self::Float(_)
+            | Self::String(_)
+            | Self::Date(_)
+            | Self::Timestamp(_) => self,
+        }
+    }
+
     /// The bound above a value of a statistic: timestamps are cut to milliseconds there, so the real one may be up to
-    /// a millisecond later; and a float column may hold NaN, which no statistic shows and which is above everything.
+    /// a millisecond later; a float column may hold NaN, which no statistic shows and which is above everything; and
+    /// a long text was once cut off with U+FFFD behind it, which is above the rest in UTF-16 but not in UTF-8.
     pub(super) fn upper_bound(self) -> Option<Self> {
         match self {
             Self::Timestamp(at) => Timestamp::from_micros(at.micros().checked_add(1_000)?).map(Self::Timestamp),
             Self::Float(_) => None,
+            Self::String(text) if text.ends_with(char::REPLACEMENT_CHARACTER) => None,
             Self::Bool(_) | Self::Integer(_) | Self::String(_) | Self::Date(_) => Some(self),
         }
     }

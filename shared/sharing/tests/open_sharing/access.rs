@@ -55,10 +55,11 @@ async fn somebody_elses_and_nobodys_read_alike() {
             ("acme", "elsewhere", "WF_A__V1"),
         ] {
             let path = format!("/shares/{share}/schemas/{schema}/tables/{table}{rest}");
+            let calls = world.sharing.faults.calls().len();
             let answer = world.send(request(method, &path, ACME)).await;
             let name = format!("{share}/{schema}/{table}");
             let body = String::from_utf8(answer.body.clone().unwrap()).unwrap().replace(&name, "…");
-            seen.push((answer.status, body));
+            seen.push((answer.status, body, world.sharing.faults.calls()[calls..].to_vec()));
         }
         assert_eq!(seen[0].0, StatusCode::NOT_FOUND, "{method} {rest}");
         assert!(seen.iter().all(|answer| *answer == seen[0]), "{method} {rest}: {seen:?}");
@@ -104,6 +105,28 @@ async fn a_table_request_costs_one_request_to_the_catalog() {
     let before = world.sharing.faults.calls().len();
     assert_eq!(world.query("WF_A__V1", &json!({})).await.status, StatusCode::OK);
     assert_eq!(world.sharing.faults.calls()[before..], ["grant and table"]);
+}
+
+#[tokio::test]
+async fn a_token_that_asks_in_a_loop_is_held_back() {
+    let world = World::new().await;
+    for _ in 0..100 {
+        assert_eq!(world.get("/shares").await.status, StatusCode::OK);
+    }
+    let calls = world.sharing.faults.calls().len();
+    for path in ["/shares", "/shares/acme/schemas/data/tables/WF_A__V1/version"] {
+        let held = world.get(path).await;
+        assert_eq!((held.error().0, held.error().1.as_str()), (429, "RESOURCE_EXHAUSTED"), "{path}");
+        assert_eq!(held.header("retry-after"), Some("1"));
+    }
+    assert_eq!(world.sharing.faults.calls().len(), calls, "the catalog is not asked");
+    assert_eq!(world.send(request("GET", "/shares", OTHER)).await.status, StatusCode::OK);
+    world.clock.advance(1);
+    let mut allowed = 0;
+    while world.get("/shares").await.status == StatusCode::OK {
+        allowed += 1;
+    }
+    assert_eq!(allowed, 20);
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ use object_store::{ObjectStoreExt as _, PutPayload};
 use serde_json::{Value, json};
 use sharing::activation::ActivationPages;
 use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
-use sharing::server::{ClientAddress, Server, URL_LIFE_SECONDS, router};
+use sharing::server::{ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS, router};
 use tables::snapshot::TableReader;
 use testkit::builders::{connector, connector_id, instant};
-use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock};
+use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock, token_key};
 use tower::ServiceExt as _;
 
 /// When the world begins, as seconds for [`instant`].
@@ -57,6 +57,8 @@ impl World {
             urls: signer.clone(),
             clock: clock.clone(),
             url_life_seconds: URL_LIFE_SECONDS,
+            signing: Arc::new(token_key()),
+            throttle: Throttle::new(RateLimit::default()),
         };
         let secrets = Arc::new(CountedSecrets::default());
         let pages = ActivationPages { activations: sharing.clone(), secrets, clock: clock.clone() };

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type};
@@ -13,8 +14,8 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::snapshot::actions::{AddAction, CommitActions, RemoveAction, TransactionAction};
-use crate::snapshot::{Metadata, Protocol};
+use crate::snapshot::actions::{CommitActions, TransactionAction};
+use crate::snapshot::{AddedFile, DeletionVector, Metadata, Protocol, RemovedFile};
 
 /// Actions in one batch.
 const BATCH_ROWS: usize = 4_096;
@@ -48,7 +49,12 @@ impl Columns {
                     || action == "remove"
                         && matches!(
                             field,
-                            "path" | "deletionTimestamp" | "extendedFileMetadata" | "partitionValues" | "size"
+                            "path"
+                                | "deletionTimestamp"
+                                | "extendedFileMetadata"
+                                | "partitionValues"
+                                | "size"
+                                | "deletionVector"
                         )
             }
         }
@@ -90,19 +96,18 @@ fn add_actions(batch: &StructArray, actions: &mut CommitActions) -> Result<(), P
     let (path, stats) = (add.texts("path")?, add.texts("stats")?);
     let (size, modified) = (add.integers("size")?, add.integers("modificationTime")?);
     let partition = add.maps("partitionValues")?;
-    let vector = add.column("deletionVector");
+    let vectors = Vectors::of(&add)?;
     for row in add.rows() {
         let Some(path) = path.at(row) else { continue };
-        if vector.is_some_and(|vector| vector.is_valid(row)) {
-            return Err(unreadable("a file has a deletion vector, which these tables must not have"));
-        }
-        actions.adds.push(AddAction {
+        actions.adds.push(AddedFile {
             path: path.to_owned(),
             partition_values: partition.at(row)?.unwrap_or_default(),
             size: size.at(row).and_then(|size| size.try_into().ok()).ok_or_else(|| unreadable("a file has no size"))?,
             modification_time: modified.at(row).unwrap_or_default(),
+            // A checkpoint says what there is, and no change.
+            data_change: false,
             stats: stats.at(row).map(str::to_owned),
-            deletion_vector: None,
+            deletion_vector: vectors.as_ref().map_or(Ok(None), |vectors| vectors.at(row))?,
         });
     }
     Ok(())
@@ -113,14 +118,18 @@ fn remove_actions(batch: &StructArray, actions: &mut CommitActions) -> Result<()
     let path = remove.texts("path")?;
     let (size, deleted) = (remove.integers("size")?, remove.integers("deletionTimestamp")?);
     let (extended, partition) = (remove.flags("extendedFileMetadata")?, remove.maps("partitionValues")?);
+    let vectors = Vectors::of(&remove)?;
     for row in remove.rows() {
         let Some(path) = path.at(row) else { continue };
-        actions.removes.push(RemoveAction {
+        actions.removes.push(RemovedFile {
             path: path.to_owned(),
             deletion_timestamp: deleted.at(row),
-            extended_file_metadata: extended.is_some_and(|flags| flags.is_valid(row) && flags.value(row)),
+            data_change: false,
+            extended_file_metadata: extended.filter(|flags| flags.is_valid(row)).map(|flags| flags.value(row)),
             partition_values: partition.at(row)?,
             size: size.at(row).and_then(|size| size.try_into().ok()),
+            stats: None,
+            deletion_vector: vectors.as_ref().map_or(Ok(None), |vectors| vectors.at(row))?,
         });
     }
     Ok(())
@@ -179,6 +188,48 @@ fn metadata(batch: &StructArray, actions: &mut CommitActions) -> Result<(), Port
         });
     }
     Ok(())
+}
+
+/// The deletion vectors of files.
+struct Vectors<'a> {
+    present: &'a StructArray,
+    storage_type: Texts<'a>,
+    place: Texts<'a>,
+    offset: Integers<'a>,
+    size: Integers<'a>,
+    cardinality: Integers<'a>,
+}
+
+impl<'a> Vectors<'a> {
+    fn of(action: &Group<'a>) -> Result<Option<Self>, PortError> {
+        let Some(column) = action.column("deletionVector") else { return Ok(None) };
+        let vector = Group(column.as_struct_opt().ok_or_else(mistyped)?);
+        Ok(Some(Self {
+            present: vector.0,
+            storage_type: vector.texts("storageType")?,
+            place: vector.texts("pathOrInlineDv")?,
+            offset: vector.integers("offset")?,
+            size: vector.integers("sizeInBytes")?,
+            cardinality: vector.integers("cardinality")?,
+        }))
+    }
+
+    fn at(&self, row: usize) -> Result<Option<Arc<DeletionVector>>, PortError> {
+        let (storage_type, place) = (self.storage_type.at(row), self.place.at(row));
+        // Some writers make a struct of nulls for no vector.
+        if self.present.is_null(row) || storage_type.is_none() && place.is_none() {
+            return Ok(None);
+        }
+        let small = |number: i64| i32::try_from(number).map_err(|error| unreadable(error.to_string()));
+        let whole = || unreadable("a deletion vector is not described whole");
+        Ok(Some(Arc::new(DeletionVector {
+            storage_type: storage_type.ok_or_else(whole)?.to_owned(),
+            path_or_inline_dv: place.ok_or_else(whole)?.to_owned(),
+            offset: self.offset.at(row).map(small).transpose()?,
+            size_in_bytes: small(self.size.at(row).ok_or_else(whole)?)?,
+            cardinality: self.cardinality.at(row).ok_or_else(whole)?,
+        })))
+    }
 }
 
 /// The column of one kind of action.

@@ -76,7 +76,7 @@ pub(crate) fn write(state: &TableState, tombstones_since: i64) -> Result<Written
             path.append_value(&remove.path);
             deleted.append_option(remove.deletion_timestamp);
             data_change.append_value(false);
-            extended.append_value(remove.extended_file_metadata);
+            extended.append_value(remove.extended_file_metadata.unwrap_or_default());
             append_map(&mut partition, remove.partition_values.as_ref())?;
             size.append_option(remove.size.map(integer).transpose()?);
         }

@@ -1,54 +1,99 @@
-//! The text of a log entry: JSON lines. Kinds that say nothing about a table's state (`cdc`, …) are passed over.
+//! The text of a log entry: JSON lines. Kinds that no reader needs (`domainMetadata`, …) are passed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
-use super::{Metadata, PartitionValues, Protocol};
+use super::{DeletionVector, Metadata, PartitionValues, Protocol};
 
-/// The actions of one commit, or of a checkpoint.
+/// The actions of one commit, or of a part of a checkpoint.
 #[derive(Debug)]
 pub(crate) struct CommitActions {
     pub(crate) timestamp: Timestamp,
     pub(crate) protocol: Option<Protocol>,
     pub(crate) metadata: Option<Metadata>,
-    pub(crate) removes: Vec<RemoveAction>,
-    pub(crate) adds: Vec<AddAction>,
+    pub(crate) removes: Vec<RemovedFile>,
+    pub(crate) adds: Vec<AddedFile>,
+    pub(crate) changes: Vec<ChangeFile>,
     pub(crate) transactions: Vec<TransactionAction>,
 }
 
-/// The `add` action, as far as a reader needs it.
-#[derive(Debug, Deserialize)]
+/// The `add` action: a file that joins the table, or takes the place of its earlier entry.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct AddAction {
-    pub(crate) path: String,
+pub struct AddedFile {
+    /// The path as the log has it: percent-encoded once over the object's key, relative to the table.
+    pub path: String,
+    /// The values of the partition columns.
     #[serde(default)]
-    pub(crate) partition_values: PartitionValues,
-    pub(crate) size: u64,
+    pub partition_values: PartitionValues,
+    /// The file's size in bytes.
+    pub size: u64,
+    /// When the file was made, in milliseconds since the epoch.
     #[serde(default)]
-    pub(crate) modification_time: i64,
+    pub modification_time: i64,
+    /// Whether rows came with the file; `false` if it only has rows that other files had.
+    #[serde(default = "said_by_nobody")]
+    pub data_change: bool,
+    /// Statistics as JSON text.
     #[serde(default)]
-    pub(crate) stats: Option<String>,
-    #[serde(default)]
-    pub(crate) deletion_vector: Option<IgnoredAny>,
+    pub stats: Option<String>,
+    /// Which rows of the file are deleted.
+    #[serde(default, deserialize_with = "vector")]
+    pub deletion_vector: Option<Arc<DeletionVector>>,
 }
 
-/// The `remove` action, as far as a checkpoint keeps it.
-#[derive(Debug, Clone, Deserialize)]
+/// The `remove` action: a file that leaves the table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RemoveAction {
-    pub(crate) path: String,
+pub struct RemovedFile {
+    /// The path as the log has it: percent-encoded once over the object's key, relative to the table.
+    pub path: String,
+    /// When the file left, in milliseconds since the epoch.
     #[serde(default)]
-    pub(crate) deletion_timestamp: Option<i64>,
+    pub deletion_timestamp: Option<i64>,
+    /// Whether rows left with the file; `false` if other files have them.
+    #[serde(default = "said_by_nobody")]
+    pub data_change: bool,
     #[serde(default)]
-    pub(crate) extended_file_metadata: bool,
+    pub(crate) extended_file_metadata: Option<bool>,
+    /// The values of the partition columns, if the log says them.
     #[serde(default)]
-    pub(crate) partition_values: Option<PartitionValues>,
+    pub partition_values: Option<PartitionValues>,
+    /// The file's size in bytes, if the log says it.
     #[serde(default)]
-    pub(crate) size: Option<u64>,
+    pub size: Option<u64>,
+    /// Statistics as JSON text, if the log says them.
+    #[serde(default)]
+    pub stats: Option<String>,
+    /// Which rows of the file were deleted before.
+    #[serde(default, deserialize_with = "vector")]
+    pub deletion_vector: Option<Arc<DeletionVector>>,
+}
+
+/// The `cdc` action: a file of changed rows. A commit that has one says all its changes so (PROTOCOL.md, "Add CDC File").
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangeFile {
+    /// The path as the log has it: percent-encoded once over the object's key, relative to the table.
+    pub path: String,
+    /// The values of the partition columns.
+    #[serde(default)]
+    pub partition_values: PartitionValues,
+    /// The file's size in bytes.
+    pub size: u64,
+}
+
+/// A file whose action does not say whether rows changed: the field is required, so the careful reading is yes.
+fn said_by_nobody() -> bool {
+    true
+}
+
+fn vector<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Arc<DeletionVector>>, D::Error> {
+    Ok(Option::<DeletionVector>::deserialize(input)?.map(Arc::new))
 }
 
 /// The `txn` action.
@@ -64,8 +109,9 @@ pub(crate) struct TransactionAction {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line {
-    add: Option<AddAction>,
-    remove: Option<RemoveAction>,
+    add: Option<AddedFile>,
+    remove: Option<RemovedFile>,
+    cdc: Option<ChangeFile>,
     protocol: Option<ProtocolAction>,
     meta_data: Option<MetadataAction>,
     commit_info: Option<CommitInfoAction>,
@@ -112,8 +158,8 @@ struct CommitInfoAction {
 impl CommitActions {
     /// No actions, at a time.
     pub(crate) fn at(timestamp: Timestamp) -> Self {
-        let (removes, adds, transactions) = (Vec::new(), Vec::new(), Vec::new());
-        Self { timestamp, protocol: None, metadata: None, removes, adds, transactions }
+        let (removes, adds, changes, transactions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { timestamp, protocol: None, metadata: None, removes, adds, changes, transactions }
     }
 
     /// Adds another part of the same checkpoint.
@@ -122,23 +168,18 @@ impl CommitActions {
         self.metadata = part.metadata.or_else(|| self.metadata.take());
         self.removes.extend(part.removes);
         self.adds.extend(part.adds);
+        self.changes.extend(part.changes);
         self.transactions.extend(part.transactions);
     }
 
     /// Reads a log entry. `modified` is the entry's modification time: the commit's time if it does not say one.
     pub(crate) fn parse(text: &[u8], modified: Timestamp) -> Result<Self, PortError> {
         let mut actions = Self::at(modified);
-        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        for line in lines(text) {
             let line: Line = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
-            if let Some(add) = line.add {
-                if add.deletion_vector.is_some() {
-                    return Err(unreadable("a file has a deletion vector, which these tables must not have"));
-                }
-                actions.adds.push(add);
-            }
-            if let Some(remove) = line.remove {
-                actions.removes.push(remove);
-            }
+            actions.adds.extend(line.add);
+            actions.removes.extend(line.remove);
+            actions.changes.extend(line.cdc);
             actions.transactions.extend(line.txn);
             if let Some(protocol) = line.protocol {
                 actions.protocol = Some(Protocol {
@@ -161,12 +202,39 @@ impl CommitActions {
                 });
             }
             if let Some(info) = line.commit_info {
-                let said = info.in_commit_timestamp.or(info.timestamp).and_then(Timestamp::from_millis);
-                actions.timestamp = said.unwrap_or(modified);
+                actions.timestamp = info.time().unwrap_or(modified);
             }
         }
         Ok(actions)
     }
+}
+
+impl CommitInfoAction {
+    /// The in-commit timestamp, which is there if the table has the feature (PROTOCOL.md, "In-Commit Timestamps"), else
+    /// the writer's clock.
+    fn time(&self) -> Option<Timestamp> {
+        self.in_commit_timestamp.or(self.timestamp).and_then(Timestamp::from_millis)
+    }
+}
+
+/// When a commit was made; reads no other action. `modified` is the entry's modification time.
+pub(crate) fn commit_time(text: &[u8], modified: Timestamp) -> Result<Timestamp, PortError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct InfoLine {
+        commit_info: Option<CommitInfoAction>,
+    }
+    for line in lines(text) {
+        let line: InfoLine = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
+        if let Some(info) = line.commit_info {
+            return Ok(info.time().unwrap_or(modified));
+        }
+    }
+    Ok(modified)
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
 }
 
 fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {

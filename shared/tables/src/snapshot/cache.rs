@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Snapshot;
+use super::{Base, Snapshot};
 
 /// Versions kept of one table: readers of a version that was just overtaken (a proof) find it still there.
 const VERSIONS_MAX: usize = 4;
@@ -33,13 +33,18 @@ impl SnapshotCache {
         Self { files_max, files: 0, tick: 0, tables: BTreeMap::new() }
     }
 
-    /// The newest kept snapshot of a table that is not newer than the version.
-    pub(super) fn newest_until(&mut self, path: &str, version: Option<u64>) -> Option<Arc<Snapshot>> {
+    /// The newest kept snapshot of a table that is not newer than the version, and has the order of the base.
+    pub(super) fn newest_until(
+        &mut self,
+        path: &str,
+        version: Option<u64>,
+        base: Option<Base>,
+    ) -> Option<Arc<Snapshot>> {
         self.tick += 1;
         let entry = self.tables.get_mut(path)?;
         entry.used_tick = self.tick;
-        let (_, snapshot) = entry.versions.range(..=version.unwrap_or(u64::MAX)).next_back()?;
-        Some(snapshot.clone())
+        let mut older = entry.versions.range(..=version.unwrap_or(u64::MAX)).rev().map(|(_, snapshot)| snapshot);
+        older.find(|snapshot| base.is_none_or(|base| snapshot.base == base)).cloned()
     }
 
     /// Keeps a snapshot and lets older ones go until the bound holds.

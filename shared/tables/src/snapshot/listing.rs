@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use delivery::ports::{PortError, PortErrorKind};
 use object_store::ObjectMeta;
-use object_store::path::Path;
 
+use super::Base;
 use crate::checkpoint::LogFile;
 
 /// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
@@ -26,13 +26,18 @@ pub(super) struct Plan {
     /// The version that is read.
     pub(super) version: u64,
     /// The complete checkpoint to begin with, and all its parts.
-    pub(super) checkpoint: Option<(u64, Vec<Path>)>,
+    pub(super) checkpoint: Option<(u64, Vec<ObjectMeta>)>,
 }
 
 impl Plan {
     /// The version of the checkpoint.
     pub(super) fn checkpoint(&self) -> Option<u64> {
         self.checkpoint.as_ref().map(|(version, _)| *version)
+    }
+
+    /// What the order of the files begins with.
+    pub(super) fn base(&self) -> Base {
+        Base(self.checkpoint())
     }
 
     /// The first commit that is read.
@@ -83,29 +88,36 @@ impl Listing {
     }
 
     /// Complete checkpoints that are not newer than a version, newest first.
-    pub(crate) fn complete(&self, until: u64) -> impl Iterator<Item = (u64, Vec<Path>)> {
+    pub(crate) fn complete(&self, until: u64) -> impl Iterator<Item = (u64, Vec<ObjectMeta>)> {
         let checkpoints = self.checkpoints.range(..=(until, u32::MAX)).rev();
         checkpoints
             .filter(|((_, parts), found)| usize::try_from(*parts).is_ok_and(|parts| parts == found.len()))
-            .map(|((version, _), found)| (*version, found.values().map(|meta| meta.location.clone()).collect()))
+            .map(|((version, _), found)| (*version, found.values().cloned().collect()))
     }
 
-    /// The ways to read a version (the newest, if none is given), the cheapest first.
-    pub(super) fn plans(&self, version: Option<u64>) -> Result<Vec<Plan>, PortError> {
+    /// The ways to read a version (the newest, if none is given), the cheapest first; only those from the base, if one
+    /// is given.
+    pub(super) fn plans(&self, version: Option<u64>, base: Option<Base>) -> Result<Vec<Plan>, PortError> {
         let newest = self.newest().ok_or_else(|| missing("the table has no log"))?;
         let version = version.unwrap_or(newest);
         if version > newest {
             return Err(missing("the table has no such version"));
         }
-        let begins = self.complete(version).take(CHECKPOINTS_TRIED).map(Some).chain([None]);
+        let tried = if base.is_some() { usize::MAX } else { CHECKPOINTS_TRIED };
+        let begins = self.complete(version).take(tried).map(Some).chain([None]);
         let plans: Vec<_> = begins
             .map(|checkpoint| Plan { version, checkpoint })
+            .filter(|plan| base.is_none_or(|base| plan.base() == base))
             .filter(|plan| {
                 let needed = version + 1 - plan.first_commit();
                 u64::try_from(self.commits.range(plan.first_commit()..version + 1).count()) == Ok(needed)
             })
             .collect();
-        if plans.is_empty() { Err(self.unreadable(version)) } else { Ok(plans) }
+        match base {
+            Some(_) if plans.is_empty() => Err(missing("what the listing was based on is not kept any more")),
+            None if plans.is_empty() => Err(self.unreadable(version)),
+            Some(_) | None => Ok(plans),
+        }
     }
 
     /// Why a version cannot be read.

@@ -13,7 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use super::actions::CommitActions;
 use super::cache::SnapshotCache;
 use super::listing::{Listing, Plan, missing};
-use super::{Ledger, Replay, Snapshot, TableState};
+use super::{Base, Before, Ledger, Replay, Snapshot, TableState, TableView};
 use crate::checkpoint::{self, Columns, Hint};
 use crate::log::port_error;
 
@@ -21,7 +21,7 @@ use crate::log::port_error;
 const KEPT_FILES_MAX: usize = 250_000;
 
 /// Log entries that are fetched at once.
-const FETCHES_AT_ONCE: usize = 16;
+pub(super) const FETCHES_AT_ONCE: usize = 16;
 
 /// Entries behind a kept snapshot that are asked for one by one before a listing is cheaper.
 const PROBES_MAX: u64 = 16;
@@ -38,7 +38,7 @@ const ENTRY_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 /// days: the next commit after a kept snapshot is never one that was cleaned up.
 #[derive(Debug)]
 pub struct TableReader {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     kept: Mutex<SnapshotCache>,
 }
 
@@ -59,20 +59,34 @@ impl TableReader {
     ///
     /// # Errors
     ///
-    /// `NotFound` if the table or the version is not there (any more), `InvalidData` if the log has a gap or an entry
-    /// cannot be understood, else what the store failed with.
+    /// `NotFound` if the table or the version is not there (any more), `InvalidData` if the log has a gap, an entry
+    /// cannot be understood, or a file has a deletion vector, else what the store failed with.
     pub async fn snapshot(&self, path: &str, version: Option<u64>) -> Result<Arc<Snapshot>, PortError> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).newest_until(path, version);
+        self.at(path, version, None).await?.without_vectors()
+    }
+
+    /// Opens the table at `path` (without a slash at the end) for reading its files, at a version or at the newest one,
+    /// in the order that a base makes, or any.
+    ///
+    /// # Errors
+    ///
+    /// As [`TableReader::snapshot`], but for deletion vectors; `NotFound`, too, if the base is not there any more.
+    pub async fn open(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<TableView, PortError> {
+        self.at(path, version, base).await.map(TableView::kept)
+    }
+
+    async fn at(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<Arc<Snapshot>, PortError> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).newest_until(path, version, base);
         let snapshot = match (kept, version) {
             (Some(kept), Some(version)) if kept.version == version => return Ok(kept),
             (Some(kept), Some(version)) if version - kept.version <= PROBES_MAX => {
                 self.advance_to(path, &kept, version).await?
             }
-            (Some(kept), None) => match self.advance(path, &kept).await? {
+            (Some(kept), None) => match self.advance(path, &kept, base).await? {
                 Some(newer) => newer,
                 None => return Ok(kept),
             },
-            (_, version) => self.cold(path, version).await?,
+            (_, version) => self.cold(path, version, base).await?,
         };
         let snapshot = Arc::new(snapshot);
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(path, snapshot.clone());
@@ -90,7 +104,7 @@ impl TableReader {
             let found = commit.transactions.into_iter().rfind(|transaction| transaction.app_id == application_id);
             newest = found.map(|transaction| transaction.version).or(newest);
         };
-        match self.scan(path, None, Columns::Transactions, &mut look).await {
+        match self.scan(path, None, None, Columns::Transactions, &mut look).await {
             Ok(_) => Ok(newest),
             Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -118,44 +132,47 @@ impl TableReader {
             ledger.apply(&commit);
             replay.apply(version, commit);
         };
-        let checkpoint = self.scan(path, None, Columns::All, &mut add).await?;
-        Ok(TableState { snapshot: replay.onto(None)?, ledger, checkpoint })
+        let checkpoint = self.scan(path, None, None, Columns::All, &mut add).await?;
+        let before = Before { base: Base(checkpoint), ..Before::default() };
+        let snapshot = Arc::new(replay.onto(before)?).without_vectors()?;
+        Ok(TableState { snapshot, ledger, checkpoint })
     }
 
     /// Applies every commit behind a snapshot; `None` if there is none.
-    async fn advance(&self, path: &str, kept: &Snapshot) -> Result<Option<Snapshot>, PortError> {
+    async fn advance(&self, path: &str, kept: &Snapshot, base: Option<Base>) -> Result<Option<Snapshot>, PortError> {
         let mut replay = Replay::default();
         let mut next = kept.version + 1;
         while next <= kept.version + PROBES_MAX {
-            match self.fetch(path, next).await? {
+            match fetch(&*self.store, path, next).await? {
                 Some(commit) => replay.apply(next, commit),
                 None if next == kept.version + 1 => return Ok(None),
-                None => return replay.onto(Some(kept)).map(Some),
+                None => return replay.onto(kept.into()).map(Some),
             }
             next += 1;
         }
         let listed = self.list(path, Some(next)).await?;
-        if listed.newest_checkpoint().is_some() {
-            return self.cold(path, None).await.map(Some);
+        if base.is_none() && listed.newest_checkpoint().is_some() {
+            return self.cold(path, None, None).await.map(Some);
         }
         if let Some(newest) = listed.newest() {
             self.replay(path, next..=newest, &mut |version, commit| replay.apply(version, commit)).await?;
         }
-        replay.onto(Some(kept)).map(Some)
+        replay.onto(kept.into()).map(Some)
     }
 
     async fn advance_to(&self, path: &str, kept: &Snapshot, version: u64) -> Result<Snapshot, PortError> {
         let mut replay = Replay::default();
         let versions = kept.version + 1..=version;
         self.replay(path, versions, &mut |version, commit| replay.apply(version, commit)).await?;
-        replay.onto(Some(kept))
+        replay.onto(kept.into())
     }
 
-    /// Reads a version from the newest checkpoint that leads to it.
-    async fn cold(&self, path: &str, version: Option<u64>) -> Result<Snapshot, PortError> {
+    /// Reads a version from the newest checkpoint that leads to it, or from the base.
+    async fn cold(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<Snapshot, PortError> {
         let mut replay = Replay::default();
-        self.scan(path, version, Columns::Snapshot, &mut |version, commit| replay.apply(version, commit)).await?;
-        replay.onto(None)
+        let mut take = |version, commit| replay.apply(version, commit);
+        let base = Base(self.scan(path, version, base, Columns::Snapshot, &mut take).await?);
+        replay.onto(Before { base, ..Before::default() })
     }
 
     /// Hands a checkpoint and the commits behind it, or all commits, to `take`, in order. The hint saves listing the
@@ -164,14 +181,18 @@ impl TableReader {
         &self,
         path: &str,
         version: Option<u64>,
+        base: Option<Base>,
         columns: Columns,
         take: &mut (dyn FnMut(u64, CommitActions) + Send),
     ) -> Result<Option<u64>, PortError> {
-        let hint = self.hint(path).await?.filter(|hint| version.is_none_or(|version| hint.version <= version));
-        if let Some(hint) = hint {
-            let listing = self.list(path, Some(hint.version)).await?;
+        let begin = match base {
+            Some(Base(begin)) => begin,
+            None => self.hint(path).await?.map(|hint| hint.version),
+        };
+        if let Some(begin) = begin.filter(|begin| version.is_none_or(|version| *begin <= version)) {
+            let listing = self.list(path, Some(begin)).await?;
             // A listing that begins in the middle has no way from version 0.
-            if let Ok(plans) = listing.plans(version) {
+            if let Ok(plans) = listing.plans(version, base) {
                 for plan in plans.into_iter().filter(|plan| plan.checkpoint.is_some()) {
                     let checkpoint = plan.checkpoint();
                     if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
@@ -181,7 +202,7 @@ impl TableReader {
             }
         }
         let listing = self.list(path, None).await?;
-        for plan in listing.plans(version)? {
+        for plan in listing.plans(version, base)? {
             let checkpoint = plan.checkpoint();
             if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
                 return Ok(checkpoint);
@@ -200,11 +221,12 @@ impl TableReader {
         let first = plan.first_commit();
         if let Some((version, parts)) = plan.checkpoint {
             // The time of a version is its commit's to say.
-            let head = async { if version == plan.version { self.bytes(path, version).await } else { Ok(None) } };
+            let head =
+                async { if version == plan.version { bytes(&*self.store, path, version).await } else { Ok(None) } };
             let fetch = async {
                 let mut fetched = Vec::with_capacity(parts.len());
                 for part in &parts {
-                    fetched.push(self.get(part).await?);
+                    fetched.push(get(&*self.store, &part.location).await?);
                 }
                 Ok(fetched)
             };
@@ -239,7 +261,8 @@ impl TableReader {
         versions: RangeInclusive<u64>,
         take: &mut (dyn FnMut(u64, CommitActions) + Send),
     ) -> Result<(), PortError> {
-        let fetches = versions.map(async |version| Ok::<_, PortError>((version, self.fetch(path, version).await?)));
+        let fetches =
+            versions.map(async |version| Ok::<_, PortError>((version, fetch(&*self.store, path, version).await?)));
         let mut commits = futures::stream::iter(fetches).buffered(FETCHES_AT_ONCE);
         while let Some((version, commit)) = commits.try_next().await? {
             take(version, commit.ok_or_else(|| missing("a version of the table's log is not there"))?);
@@ -250,7 +273,7 @@ impl TableReader {
     /// The hint at the newest checkpoint, if there is one that can be read.
     pub(crate) async fn hint(&self, path: &str) -> Result<Option<Hint>, PortError> {
         let location = log_file(path, checkpoint::HINT)?;
-        Ok(self.get(&location).await?.and_then(|(text, _)| serde_json::from_slice(&text).ok()))
+        Ok(get(&*self.store, &location).await?.and_then(|(text, _)| serde_json::from_slice(&text).ok()))
     }
 
     /// The files of a table's log, all or those of a version and behind it.
@@ -267,31 +290,41 @@ impl TableReader {
         }
         Ok(listing)
     }
+}
 
-    async fn fetch(&self, path: &str, version: u64) -> Result<Option<CommitActions>, PortError> {
-        let Some((text, modified)) = self.bytes(path, version).await? else { return Ok(None) };
-        CommitActions::parse(&text, modified).map(Some)
-    }
+/// A commit; `None` if it is not there.
+pub(super) async fn fetch(
+    store: &dyn ObjectStore,
+    path: &str,
+    version: u64,
+) -> Result<Option<CommitActions>, PortError> {
+    let Some((text, modified)) = bytes(store, path, version).await? else { return Ok(None) };
+    CommitActions::parse(&text, modified).map(Some)
+}
 
-    async fn bytes(&self, path: &str, version: u64) -> Result<Option<(Bytes, Timestamp)>, PortError> {
-        self.get(&log_file(path, &format!("{version:020}.json"))?).await
-    }
+/// The text of a commit and its modification time; `None` if it is not there.
+pub(super) async fn bytes(
+    store: &dyn ObjectStore,
+    path: &str,
+    version: u64,
+) -> Result<Option<(Bytes, Timestamp)>, PortError> {
+    get(store, &log_file(path, &format!("{version:020}.json"))?).await
+}
 
-    async fn get(&self, location: &Path) -> Result<Option<(Bytes, Timestamp)>, PortError> {
-        const OPERATION: &str = "read an entry of a table's log";
-        let found = match self.store.get(location).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(port_error(OPERATION, error)),
-        };
-        if found.meta.size > ENTRY_BYTES_MAX {
-            return Err(PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry is too large"));
-        }
-        let modified = Timestamp::from_millis(found.meta.last_modified.timestamp_millis())
-            .ok_or_else(|| PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry's time is out of range"))?;
-        let text: Bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
-        Ok(Some((text, modified)))
+async fn get(store: &dyn ObjectStore, location: &Path) -> Result<Option<(Bytes, Timestamp)>, PortError> {
+    const OPERATION: &str = "read an entry of a table's log";
+    let found = match store.get(location).await {
+        Ok(found) => found,
+        Err(object_store::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(port_error(OPERATION, error)),
+    };
+    if found.meta.size > ENTRY_BYTES_MAX {
+        return Err(PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry is too large"));
     }
+    let modified = Timestamp::from_millis(found.meta.last_modified.timestamp_millis())
+        .ok_or_else(|| PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry's time is out of range"))?;
+    let text: Bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
+    Ok(Some((text, modified)))
 }
 
 /// Whether a plan led to its version.

@@ -17,6 +17,8 @@ use serde_json::json;
 
 use super::*;
 
+mod open;
+
 const PATH: &str = "connectors/acme/WF_A__V1";
 
 /// Counts the requests that a reader makes.
@@ -257,7 +259,8 @@ async fn a_log_that_cannot_be_read_whole_is_said_to_be_so() {
     store.write("garbled", 0, &[json!({"add": {"path": 1}})]).await;
     store.write("empty", 0, &[add("f")]).await;
     let mut deleted = add("f");
-    deleted["add"]["deletionVector"] = json!({"storageType": "u"});
+    deleted["add"]["deletionVector"] =
+        json!({"storageType": "u", "pathOrInlineDv": "x", "sizeInBytes": 1, "cardinality": 1});
     store.write("vector", 0, &[deleted]).await;
 
     for (path, kind) in [
@@ -280,5 +283,5 @@ pub(crate) fn snapshot_of(sizes: &[u64]) -> Snapshot {
     let mut replay = Replay::default();
     let at = Timestamp::from_millis(0).unwrap();
     replay.apply(0, CommitActions::parse(text.as_bytes(), at).unwrap());
-    replay.onto(None).unwrap()
+    replay.onto(Before::default()).unwrap()
 }

@@ -24,20 +24,33 @@ fn schema() -> String {
     json!({"type": "struct", "fields": COLUMNS.iter().map(field).collect::<Vec<_>>()}).to_string()
 }
 
-fn file(stats: Option<serde_json::Value>, partition: Option<&str>) -> File {
+pub(super) fn metadata() -> Metadata {
+    Metadata {
+        id: "t".to_owned(),
+        name: None,
+        description: None,
+        schema_string: schema(),
+        partition_columns: vec!["p".to_owned()],
+        configuration: BTreeMap::new(),
+        created_time: None,
+    }
+}
+
+pub(super) fn file(stats: Option<serde_json::Value>, partition: Option<&str>) -> File {
     File {
         path: "f".to_owned(),
         size: 1,
         modification_time: 0,
         stats: stats.map(|stats| stats.to_string()),
         partition_values: Arc::new(BTreeMap::from([("p".to_owned(), partition.map(str::to_owned))])),
+        deletion_vector: None,
         version: 0,
         timestamp: Timestamp::from_micros(0).unwrap(),
     }
 }
 
 /// n 5–9 and no null; s b–d with a null; d, t one day; f 1.5–2.5; b without bounds; p = 7.
-fn usual() -> File {
+pub(super) fn usual() -> File {
     let stats = json!({
         "numRecords": 10,
         "minValues": {"n": 5, "s": "b", "d": "2026-03-01", "t": "2026-03-01T00:00:00.000Z", "f": 1.5},
@@ -78,8 +91,8 @@ fn all(op: &str, children: &[serde_json::Value]) -> serde_json::Value {
 }
 
 fn keeps(predicate: &serde_json::Value, file: &File) -> bool {
-    let partitions = ["p".to_owned()];
-    Predicate::parse(&predicate.to_string(), &schema(), &partitions).is_none_or(|predicate| predicate.may_match(file))
+    let read = Predicate::of(Some(&predicate.to_string()), [], &metadata());
+    read.is_none_or(|predicate| predicate.may_match(file))
 }
 
 #[test]
@@ -202,7 +215,7 @@ fn what_is_not_understood_costs_no_file() {
     {
         assert!(keeps(&compare("equal", "n", "50"), &file(stats, None)));
     }
-    assert!(Predicate::parse(&" ".repeat(TEXT_BYTES_MAX + 1), &schema(), &[]).is_none());
+    assert!(Predicate::of(Some(&" ".repeat(1_000_001)), [], &metadata()).is_none());
 }
 
 #[test]
@@ -213,6 +226,50 @@ fn sides_and_case_do_not_matter() {
     let shouted =
         json!({"op": "greaterThan", "children": [{"op": "column", "name": "N", "valueType": "int"}, literal]});
     assert!(!keeps(&shouted, &usual()));
+}
+
+#[test]
+fn a_column_is_looked_up_by_the_name_that_files_know_it_by() {
+    let field = |name: &str, physical: &str| {
+        let metadata = json!({"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": physical});
+        json!({"name": name, "type": "long", "nullable": true, "metadata": metadata})
+    };
+    let fields = [field("renamed", "n"), field("n", "col-1")];
+    let schema_string = json!({"type": "struct", "fields": fields}).to_string();
+    let configuration = BTreeMap::from([("delta.columnMapping.mode".to_owned(), "name".to_owned())]);
+    let metadata = Metadata { schema_string, configuration, ..metadata() };
+    let keeps = |name: &str| {
+        let column = json!({"op": "column", "name": name, "valueType": "long"});
+        let literal = json!({"op": "literal", "value": "50", "valueType": "long"});
+        let predicate = json!({"op": "equal", "children": [column, literal]}).to_string();
+        Predicate::of(Some(&predicate), [], &metadata).unwrap().may_match(&usual())
+    };
+    assert!(!keeps("renamed") && keeps("n"));
+}
+
+#[test]
+fn texts_that_do_not_compare_byte_by_byte_are_not_compared() {
+    for key in ["__CHAR_VARCHAR_TYPE_STRING", "__COLLATIONS"] {
+        let field = json!({"name": "s", "type": "string", "nullable": true, "metadata": {key: "char(5)"}});
+        let metadata = Metadata { schema_string: json!({"fields": [field]}).to_string(), ..metadata() };
+        let hint = compare("equal", "s", "z").to_string();
+        assert!(Predicate::of(Some(&hint), [], &metadata).unwrap().may_match(&usual()), "{key}");
+    }
+}
+
+#[test]
+fn a_long_text_that_was_cut_off_still_has_its_rows() {
+    let prefix = "x".repeat(32);
+    for (end, literal, expected) in [
+        ("\u{7f}", "x".repeat(40), true),
+        ("\u{10ffff}", format!("{prefix}\u{1f600}"), true),
+        ("\u{fffd}", format!("{prefix}\u{1f600}"), true),
+        ("\u{7f}", "y".to_owned(), false),
+    ] {
+        let stats = json!({"numRecords": 1, "minValues": {"s": prefix}, "maxValues": {"s": format!("{prefix}{end}")},
+            "nullCount": {"s": 0}});
+        assert_eq!(keeps(&compare("equal", "s", &literal), &file(Some(stats), None)), expected, "{literal}");
+    }
 }
 
 /// A predicate over `n`, and what it is for a row.
@@ -278,7 +335,7 @@ proptest! {
 
     #[test]
     fn no_predicate_panics(text in "\\PC{0,100}", op in "\\PC{0,12}", value in "\\PC{0,12}", kind in "[a-z]{0,9}") {
-        let _ = Predicate::parse(&text, &schema(), &[]);
+        let _ = Predicate::of(Some(&text), [], &metadata());
         let odd = json!({"op": op, "children": [column("n"), {"op": "literal", "value": value, "valueType": kind}]});
         let _ = keeps(&odd, &usual());
     }
