@@ -20,12 +20,13 @@ const OTHER_TASKS: [(&str, &str); 7] = [
 ];
 
 /// Functions that no state machine calls: queues, a stream, a schedule and a URL do.
-const NOT_TASKS: [&str; 7] = [
+const NOT_TASKS: [&str; 8] = [
     "accept-run",
     "maintain-tables",
     "publish-activity",
     "publish-events",
     "publish-metadata",
+    "publish-reads",
     "serve-share",
     "watch-connectors",
 ];

@@ -87,7 +87,16 @@ mod tests {
         let settings = parsed("shares.yaml --port 8080 --listen 127.0.0.2 --profiles p").unwrap();
         assert_eq!((settings.port, settings.address.to_string()), (8080, "127.0.0.2".to_owned()));
         assert_eq!((settings.source, settings.profiles), (PathBuf::from("shares.yaml"), PathBuf::from("p")));
-        for wrong in ["", "--port 1", "d --port", "d --port x", "d --listen here", "d e", "d --what 1", "d --requests-per-second 0"] {
+        for wrong in [
+            "",
+            "--port 1",
+            "d --port",
+            "d --port x",
+            "d --listen here",
+            "d e",
+            "d --what 1",
+            "d --requests-per-second 0",
+        ] {
             assert_eq!(parsed(wrong), None, "{wrong}");
         }
     }

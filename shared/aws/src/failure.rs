@@ -2,12 +2,12 @@
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "sqs", feature = "sfn"))]
+#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "logs", feature = "sqs", feature = "sfn"))]
 use delivery::ports::PortError;
 use delivery::ports::PortErrorKind;
 
 /// A port's error with the SDK's whole error as its source.
-#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "sqs", feature = "sfn"))]
+#[cfg(any(feature = "dynamodb", feature = "eventbridge", feature = "logs", feature = "sqs", feature = "sfn"))]
 pub(crate) fn port_error<E, R>(operation: &'static str, error: SdkError<E, R>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
@@ -74,7 +74,10 @@ fn kind_of_code(code: &str) -> PortErrorKind {
     }
 }
 
-#[cfg(all(test, any(feature = "dynamodb", feature = "eventbridge", feature = "sqs", feature = "sfn")))]
+#[cfg(all(
+    test,
+    any(feature = "dynamodb", feature = "eventbridge", feature = "logs", feature = "sqs", feature = "sfn")
+))]
 mod tests {
     use aws_smithy_types::error::ErrorMetadata;
 

@@ -1,4 +1,5 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES and Secrets Manager.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES, Secrets Manager and CloudWatch
+//! Logs.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -8,6 +9,8 @@
 pub mod dynamo;
 #[cfg(feature = "eventbridge")]
 pub mod eventbridge;
+#[cfg(feature = "logs")]
+pub mod logs;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(feature = "secretsmanager")]
@@ -24,6 +27,7 @@ pub mod sqs;
 #[cfg(any(
     feature = "dynamodb",
     feature = "eventbridge",
+    feature = "logs",
     feature = "secretsmanager",
     feature = "ses",
     feature = "sfn",

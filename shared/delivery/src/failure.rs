@@ -25,7 +25,8 @@ pub enum Phase {
     Lifecycle,
     /// History could not be planned. Deliveries that it was planned for have their own failures.
     Backfill,
-    /// A table could not be checkpointed, merged or cleaned up. No delivery waits for it.
+    /// A table could not be checkpointed, merged or cleaned up, or the audit of reads not be published. No delivery
+    /// waits for it.
     Maintenance,
     /// The vendor's other systems could not be told. No delivery waits for it.
     Events,
@@ -322,6 +323,12 @@ codes! {
     MaintenanceDenied = "MAINTENANCE_DENIED", Maintenance, Defect;
     /// A table's log or one of its data files cannot be read.
     MaintenanceTableCorrupt = "MAINTENANCE_TABLE_CORRUPT", Maintenance, Defect;
+    /// The sharing server's log or the storage did not answer while the audit of reads was published.
+    ReadsUnavailable = "READS_UNAVAILABLE", Maintenance, Transient;
+    /// The audit's function may not read the log or write its table.
+    ReadsDenied = "READS_DENIED", Maintenance, Defect;
+    /// The audit's table cannot be read, or not be added to.
+    ReadsCorrupt = "READS_CORRUPT", Maintenance, Defect;
 
     /// The bus did not take events.
     EventsUnavailable = "EVENTS_UNAVAILABLE", Events, Transient;

@@ -22,6 +22,7 @@ pub mod promote;
 pub mod prove;
 pub mod provision;
 pub mod publish;
+pub mod reads;
 pub mod redrive;
 pub mod rotate;
 pub mod run;

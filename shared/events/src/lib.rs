@@ -18,6 +18,7 @@ pub mod run_completed;
 pub mod run_record;
 pub mod schema_record;
 pub mod setup;
+pub mod shared_read;
 pub mod steps;
 pub mod waiting_row;
 

@@ -51,21 +51,7 @@ impl MetadataFiles for ObjectStoreMetadataFiles {
     }
 
     fn encode(&self, table: MetadataTable, prefix: &str, rows: &[Row]) -> Result<EncodedFile, PortError> {
-        let columns = table.columns();
-        let fits = |row: &Row| {
-            row.len() == columns.len() && columns.iter().zip(row).all(|(column, cell)| is_of(column.cell_type, cell))
-        };
-        if !rows.iter().all(fits) {
-            let source = format!("a row of {} does not have the table's columns", table.name());
-            return Err(PortError::new(PortErrorKind::InvalidData, ENCODE, source));
-        }
-        let bytes =
-            parquet(columns, rows).map_err(|error| PortError::new(PortErrorKind::InvalidData, ENCODE, error))?;
-        // Hex of the bytes' hash: equal rows of one program make an equal name.
-        let hash: String = hash_of(&bytes).chars().take(16).collect();
-        let name = format!("{prefix}-{hash}.parquet");
-        let file = DataFile { name, size_bytes: bytes.len() as u64, statistics: statistics(columns, rows) };
-        Ok(EncodedFile { file, bytes })
+        encode(table.columns(), prefix, rows)
     }
 
     async fn put_file(
@@ -80,6 +66,21 @@ impl MetadataFiles for ObjectStoreMetadataFiles {
     }
 }
 
+/// Rows of these columns as one Parquet file. Equal rows make an equal name.
+pub(crate) fn encode(columns: &[MetadataColumn], prefix: &str, rows: &[Row]) -> Result<EncodedFile, PortError> {
+    let fits = |row: &Row| {
+        row.len() == columns.len() && columns.iter().zip(row).all(|(column, cell)| is_of(column.cell_type, cell))
+    };
+    if !rows.iter().all(fits) {
+        return Err(PortError::new(PortErrorKind::InvalidData, ENCODE, "a row does not have the table's columns"));
+    }
+    let bytes = parquet(columns, rows).map_err(|error| PortError::new(PortErrorKind::InvalidData, ENCODE, error))?;
+    let hash: String = hash_of(&bytes).chars().take(16).collect();
+    let name = format!("{prefix}-{hash}.parquet");
+    let file = DataFile { name, size_bytes: bytes.len() as u64, statistics: statistics(columns, rows) };
+    Ok(EncodedFile { file, bytes })
+}
+
 fn hash_of(bytes: &[u8]) -> String {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     sha256_hex(&[&hex])
@@ -88,6 +89,11 @@ fn hash_of(bytes: &[u8]) -> String {
 /// The Delta schema text of a metadata table. Each column has its comment where Delta readers look for it.
 #[must_use]
 pub fn schema_string(table: MetadataTable) -> String {
+    schema_of(table.columns())
+}
+
+/// The Delta schema text of these columns.
+pub(crate) fn schema_of(columns: &[MetadataColumn]) -> String {
     let field = |column: &MetadataColumn| {
         let delta_type = match column.cell_type {
             CellType::Text => "string",
@@ -97,7 +103,7 @@ pub fn schema_string(table: MetadataTable) -> String {
         };
         json!({"name": column.name, "type": delta_type, "nullable": true, "metadata": {"comment": column.comment}})
     };
-    let fields: Vec<_> = table.columns().iter().map(field).collect();
+    let fields: Vec<_> = columns.iter().map(field).collect();
     json!({"type": "struct", "fields": fields}).to_string()
 }
 

@@ -188,7 +188,13 @@ impl Server {
         let file = profiles.join("local.share");
         files::remove(&profiles)?;
         let mut command = Command::new(program);
-        command.arg(folder).arg("--profiles").arg(&profiles).args(UNTHROTTLED).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg(folder)
+            .arg("--profiles")
+            .arg(&profiles)
+            .args(UNTHROTTLED)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut process = Group::spawn(&mut command)?;
         let pid = process.child().id().unwrap_or_default();
         let began = Instant::now();
