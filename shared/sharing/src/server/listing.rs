@@ -40,6 +40,30 @@ fn share(grant: &Grant) -> Value {
     json!({"name": grant.connector.as_str(), "id": share_id(grant)})
 }
 
+fn table(grant: &Grant, name: &TableName) -> Value {
+    json!({
+        "name": name.as_str(),
+        "schema": SHARE_SCHEMA,
+        "share": grant.connector.as_str(),
+        "shareId": share_id(grant),
+        "id": tables::table_id(&table_path(&grant.connector, name)),
+    })
+}
+
+/// `GET …/tables/{table}`, of the OpenSharing superset.
+pub(super) async fn one_table(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    names: Names,
+) -> Result<Response, ProtocolError> {
+    let open = server.open_table(&caller, &names).await?;
+    let mut body = table(&open.grant, &open.name);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("format".to_owned(), "delta".into());
+    }
+    Ok(Json(body).into_response())
+}
+
 /// `GET /shares`
 pub(super) async fn shares(
     State(server): State<Arc<Server>>,
@@ -88,16 +112,6 @@ pub(super) async fn tables(
     let tables = server.catalog.tables(&grant.connector).await?;
     let page =
         query.page(&*server.signing, &format!("tables of {}", grant.connector), tables, TableName::as_str).await?;
-    let share_id = share_id(&grant);
-    let item = |name: &TableName| {
-        json!({
-            "name": name.as_str(),
-            "schema": SHARE_SCHEMA,
-            "share": grant.connector.as_str(),
-            "shareId": share_id,
-            "id": tables::table_id(&table_path(&grant.connector, name)),
-        })
-    };
-    let items = page.items.iter().map(item).collect();
+    let items = page.items.iter().map(|name| table(&grant, name)).collect();
     Ok(answer(Page { items, next_page_token: page.next_page_token }))
 }
