@@ -42,8 +42,8 @@ def pytest_configure(config):
     if not os.path.exists(os.path.join(directory, "manifest.json")):
         build(directory)
     if command:
-        config.hook = Hook(command, directory)
-        loaded = config.hook.loaded
+        config.sharing_hook = Hook(command, directory)
+        loaded = config.sharing_hook.loaded
     else:
         with open(profile, encoding="utf-8") as file:
             loaded = Loaded(json.load(file))
@@ -59,8 +59,8 @@ def pytest_configure(config):
 
 def pytest_unconfigure(config):
     """Ends the loading hook."""
-    if getattr(config, "hook", None):
-        config.hook.close()
+    if getattr(config, "sharing_hook", None):
+        config.sharing_hook.close()
     if getattr(config, "temporary", None):
         config.temporary.cleanup()
 

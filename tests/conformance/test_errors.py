@@ -62,7 +62,7 @@ def test_a_query_whose_body_is_no_json_object_is_refused(server, plain, data):
 @rule("ERR-07", f"{PROTOCOL} Read Data from a Table")
 @pytest.mark.parametrize("body", [
     {"version": "one"}, {"version": 1.5}, {"version": True}, {"version": [1]}, {"timestamp": 5}, {"limitHint": "all"},
-    {"startingVersion": {}}, {"predicateHints": "a = 1"}, {"version": 2**70},
+    {"startingVersion": {}}, {"version": 2**70},
 ], ids=str)
 def test_a_query_parameter_of_the_wrong_type_is_refused(server, plain, body):
     """A parameter of a query whose value has the wrong type is 400."""
@@ -87,11 +87,11 @@ def test_a_path_that_is_no_endpoint_is_not_found(server, plain):
 
 @rule("ERR-10", f"{PROTOCOL} REST APIs")
 def test_a_method_that_an_endpoint_does_not_have_is_refused(server, plain):
-    """Another method than the endpoint's is 404 or 405."""
+    """Another method than the endpoint's is 404, 405 or 501."""
     table = server.path(*plain.names)
     for method, path in (("POST", "/shares"), ("DELETE", "/shares"), ("GET", f"{table}/query"),
                          ("PUT", f"{table}/query"), ("POST", f"{table}/version")):
-        assert server.request(method, path, data="{}").status in (404, 405), (method, path)
+        assert server.request(method, path, data="{}").status in (404, 405, 501), (method, path)
 
 
 @rule("ERR-11", "delta-io/delta-sharing issue 197")

@@ -90,41 +90,44 @@ def test_bounds_of_timestamps_are_good_to_a_millisecond_only(server, table, fetc
 
 @rule("HNT-06", f"{PROTOCOL} Read Data from a Table")
 @pytest.mark.parametrize("hint", [
-    "bad-predicates", "", "{", "[]", "null", "5", '{"op":"in","children":[]}', '{"op":"equal"}',
-    '{"op":"equal","children":[]}', '{"op":"column","name":"p","valueType":"int"}',
-    '{"op":"literal","value":"false","valueType":"bool"}',
+    "bad-predicates", "", "{", "[]", "null", "5", '{"op":"in","children":[]}', '{"op":"equal"}', "{}",
+    '{"op":"equal","children":[]}', json.dumps(op("not")),
     json.dumps(op("equal", column("nothing", "int"), literal("5", "int"))),
     json.dumps(op("equal", column("p", "int"), literal("five", "int"))),
     json.dumps(op("equal", column("p", "number"), literal("5", "number"))),
-    json.dumps(op("equal", column("p", "int"), literal("1", "string"))),
-    json.dumps(op("and", op("equal", column("p", "int"), literal("1", "int")))),
     json.dumps(op("startsWith", column("q", "string"), literal("a", "string"))),
-    json.dumps(op("not")),
-], ids=range(18))
-def test_json_hints_that_cannot_be_understood_are_no_error(server, table, fetcher, hint):
-    """`jsonPredicateHints` that are malformed, of unknown operations, columns or types are 200 and lose no possible row."""
+], ids=range(15))
+def test_json_hints_that_cannot_be_understood_leave_every_file(server, table, hint):
+    """`jsonPredicateHints` that are malformed, or of unknown operations, columns or types, are 200 with all files."""
     everything = {content["id"] for _, content in server.query(table).ok().files}
-    answer = server.query(table, {"jsonPredicateHints": hint}).ok()
-    found = {content["id"] for _, content in answer.files}
-    conclusive = hint.startswith('{"op": "equal", "children": [{"op": "column", "name": "p"') \
-        or hint.startswith('{"op": "and"') or '"literal","value":"false"' in hint
-    assert found <= everything and (conclusive or found == everything)
+    found = {content["id"] for _, content in server.query(table, {"jsonPredicateHints": hint}).ok().files}
+    assert found == everything
+
+
+@rule("HNT-13", f"{PROTOCOL} JSON predicates for Filtering")
+@pytest.mark.parametrize("hint", [
+    op("equal", column("p", "int"), literal("1", "string")), op("equal", column("p", "string"), literal("1", "string")),
+    op("and", op("equal", column("p", "int"), literal("1", "int"))), op("equal", column("P", "int"), literal("1", "int")),
+    op("equal", column("p", "int"), literal(1, "int")), op("equal", column("p", "long"), literal("1", "long")),
+    op("or", op("equal", column("p", "int"), literal("1", "int")), op("like", column("q", "string"))),
+    op("and", op("equal", column("p", "int"), literal("1", "int")), op("like", column("q", "string"))),
+], ids=range(8))
+def test_json_hints_that_can_be_doubted_lose_no_file_that_may_match(server, table, hint):
+    """Hints of mixed types, other cases of names, or with one part unknown, are 200 and keep the files that may match."""
+    files = {content["id"] for _, content in server.query(table).ok().files if content["partitionValues"]["p"] == "1"}
+    found = {content["id"] for _, content in server.query(table, {"jsonPredicateHints": json.dumps(hint)}).ok().files}
+    assert files and files <= found
 
 
 @rule("HNT-07", f"{PROTOCOL} SQL Expressions for Filtering")
-@pytest.mark.parametrize("hint", ["", "bad-predicates", "p = ", "nothing = 1", "p IN (1, 2)", "q LIKE 'a%'", "p = 'one'",
-                                  "upper(q) = 'A'", "1 = 1; DROP TABLE t", "(p = 1", "'", "p = 1 OR p = 2", "\x00"])
+@pytest.mark.parametrize("hint", ["", "bad-predicates", "p = ", "nothing = 1", "p IN (1, 2)", "p = 'one'",
+                                  "1 = 1; DROP TABLE t", "(p = 1", "'", "p = 1 OR p = 2", "\x00"])
 def test_sql_hints_that_cannot_be_understood_are_no_error(server, table, hint):
     """`predicateHints` that the server does not understand are 200 and skipped; nothing that may pass is lost."""
-    everything = {content["id"] for _, content in server.query(table).ok().files}
-    found = server.query(table, {"predicateHints": [hint]}).ok()
-    identifiers = {content["id"] for _, content in found.files}
-    possible = {"p IN (1, 2)": {"1", "2"}, "p = 1 OR p = 2": {"1", "2"}, "(p = 1": {"1"},
-                "1 = 1; DROP TABLE t": None, "q LIKE 'a%'": None, "upper(q) = 'A'": None}
-    if hint not in possible:
-        assert identifiers == everything
-    kept = {content["partitionValues"]["p"] for _, content in found.files}
-    assert not possible.get(hint) or possible[hint] <= kept
+    everything = server.query(table).ok().files
+    found = {content["id"] for _, content in server.query(table, {"predicateHints": [hint]}).ok().files}
+    clear = {"p IN (1, 2)": ("1", "2"), "p = 1 OR p = 2": ("1", "2"), "(p = 1": ("1",)}.get(hint)
+    assert {content["id"] for _, content in everything if not clear or content["partitionValues"]["p"] in clear} <= found
 
 
 @rule("HNT-08", f"{REFERENCE}; Read Data from a Table")
@@ -156,7 +159,7 @@ def test_predicates_come_before_the_limit(server, table, fetcher):
     hint = json.dumps(op("equal", column("p", "int"), literal("3", "int")))
     for body in ({"jsonPredicateHints": hint}, {"predicateHints": ["p = 3"]}):
         rows = fetcher.rows(table, server.query(table, {**body, "limitHint": 2}).ok())
-        assert {row["id"] for row in rows if row["p"] == 3} == {80, 90} or len([r for r in rows if r["p"] == 3]) >= 2
+        assert len([row for row in rows if row["p"] == 3]) == 2
 
 
 @rule("HNT-10", f"{PROTOCOL} JSON predicates for Filtering", needs="skipping")

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import operator
 import re
 
 import pytest
@@ -113,26 +114,31 @@ def test_statistics_are_true_of_the_rows(server, truth, fetcher):
                       table.columns)
 
 
+def judged(value, kind):
+    """A value of a row, or a bound, so that the two can be compared."""
+    if kind.startswith("decimal"):
+        return float(value)
+    if kind == "timestamp":
+        return datetime.datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return value
+
+
 def judge(stats, rows, columns):
     """Compares the statistics of a file with its rows."""
     assert stats.get("numRecords", len(rows)) == len(rows)
     for name, count in stats.get("nullCount", {}).items():
         if isinstance(columns[name], str):
             assert sum(row[name] is None for row in rows) == count, name
-    for bound, holds in (("minValues", lambda value, edge: value >= edge), ("maxValues", lambda value, edge: value <= edge)):
+    for bound, holds in (("minValues", operator.ge), ("maxValues", operator.le)):
         for name, edge in (stats.get(bound) or {}).items():
             if edge is None or not isinstance(columns[name], str) or columns[name] == "binary":
                 continue
+            edge = judged(edge, columns[name])
+            if columns[name] == "timestamp" and bound == "maxValues":
+                edge += datetime.timedelta(milliseconds=1)
             for row in rows:
-                value = row[name]
-                if value is None or value in ("nan", "inf", "-inf"):
-                    continue
-                if columns[name].startswith("decimal"):
-                    value, edge = float(value), float(edge)
-                if columns[name] == "timestamp":
-                    value, edge = (datetime.datetime.fromisoformat(at.replace("Z", "+00:00")) for at in (value, edge))
-                    edge += datetime.timedelta(milliseconds=1 if bound == "maxValues" else 0)
-                assert holds(value, edge), (name, bound, value, edge)
+                if row[name] is not None and row[name] not in ("nan", "inf", "-inf"):
+                    assert holds(judged(row[name], columns[name]), edge), (name, bound, row[name], edge)
 
 
 @rule("QRY-11", f"{PROTOCOL} File", needs="expiration")

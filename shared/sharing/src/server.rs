@@ -5,17 +5,22 @@
 
 mod access;
 mod answer;
+mod asked;
 mod capabilities;
+mod changes;
 mod error;
+mod file_ids;
+mod history;
 mod lines;
 mod listing;
+mod metadata;
 mod page;
 mod predicate;
 mod query;
 mod read_token;
 mod seal;
+mod source;
 mod statistics;
-mod table;
 mod throttle;
 mod value;
 
@@ -25,13 +30,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, head, post};
-use delivery::ports::Clock;
+use delivery::ports::{Clock, PortError};
 use delivery::timestamp::Timestamp;
 use tables::snapshot::TableReader;
 
 pub use access::ClientAddress;
+use access::OpenTable;
+use answer::Links;
+use capabilities::Format;
 use error::ProtocolError;
 pub(crate) use error::chain;
+use file_ids::AskedIds;
+use lines::FileStyle;
+use read_token::ReadTokens;
 pub use throttle::{RateLimit, Throttle};
 
 use crate::ports::{ShareCatalog, SigningKey, UrlSigner};
@@ -88,6 +99,18 @@ impl Server {
         let asked = now.plus_seconds(self.url_life_seconds.into());
         self.urls.credential_expires_at().map_or(asked, |end| end.min(asked))
     }
+
+    fn style(&self, format: Format, ids: AskedIds, now: Timestamp) -> FileStyle {
+        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now) }
+    }
+
+    fn links(&self, table: &OpenTable) -> Links {
+        Links { table_path: table.shared.path.clone(), urls: self.urls.clone(), life_seconds: self.url_life_seconds }
+    }
+
+    async fn read_tokens(&self, table: &OpenTable, now: Timestamp) -> Result<ReadTokens, PortError> {
+        Ok(ReadTokens { key: self.signing.key().await?, table: tables::table_id(&table.shared.path), now })
+    }
 }
 
 /// The protocol's endpoints below [`PREFIX`], and `GET /health`.
@@ -103,11 +126,12 @@ pub fn router(server: Server) -> Router {
         .route("/shares/{share}/schemas", get(listing::schemas))
         .route("/shares/{share}/all-tables", get(listing::tables))
         .route(SCHEMA, get(listing::tables))
-        .route(&table(""), head(table::version))
-        .route(&table("/version"), get(table::version))
-        .route(&table("/metadata"), get(table::metadata))
+        .route(&table(""), head(metadata::version).get(listing::one_table))
+        .route(&table("/version"), get(metadata::version))
+        .route(&table("/metadata"), get(metadata::metadata))
         .route(&table("/query"), post(query::query))
-        .route(&table("/changes"), get(table::changes))
+        .route(&table("/changes"), get(changes::changes))
+        .route(&table("/queries/{query}"), post(query::query_info))
         .fallback(async || ProtocolError::no_endpoint())
         .method_not_allowed_fallback(async || ProtocolError::no_endpoint())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

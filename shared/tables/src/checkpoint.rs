@@ -1,15 +1,22 @@
-//! Checkpoints: what the log says up to a version, in one Parquet file (PROTOCOL.md, "Checkpoints").
+//! Checkpoints: what the log says up to a version, in one file or some (PROTOCOL.md, "Checkpoints").
 //!
 //! Knows their names, the hint at the newest one, and their content. Writes classic single-file checkpoints; reads
-//! those and classic multi-part ones. Checkpoints with UUIDs in their names (V2) are recognised, and not read.
+//! those, classic multi-part ones, and V2 ones in JSON or Parquet with their sidecars, in memory that does not grow with
+//! their files.
 
+mod object;
+mod open;
 mod read;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use read::{Columns, read};
+pub(crate) use open::{Checkpoint, CheckpointFiles, Reading, is_useless};
+pub(crate) use read::Columns;
 pub(crate) use write::write;
+
+/// The folder of the log with the files of V2 checkpoints.
+pub(crate) const SIDECARS: &str = "_sidecars";
 
 /// The hint's file name in the log.
 pub(crate) const HINT: &str = "_last_checkpoint";

@@ -1,36 +1,39 @@
 //! Snapshots of tables, for reading: what a table is at one version.
 //!
-//! Knows how actions add up to a snapshot and how a snapshot is advanced without copying its files. Finding and
-//! fetching log entries is `reader`'s part, knowing what there is `listing`'s; the text of the actions is `actions`'.
+//! How actions add up to a snapshot is `replay`'s part, and `files`' that a snapshot is advanced without copying its
+//! files. Finding and fetching log entries is `reader`'s, knowing what there is `listing`'s; the text of the actions is
+//! `actions`'. A table that is too large to keep is no snapshot but a `view`.
 //! Writes nothing.
 
 pub(crate) mod actions;
 mod cache;
 mod commits;
+mod files;
 mod listing;
 pub(crate) mod reader;
+mod replay;
 mod times;
 mod vector;
 mod view;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 pub use actions::{AddedFile, ChangeFile, RemovedFile};
-use actions::{CommitActions, TransactionAction};
+pub use cache::KeptBytes;
 pub use commits::Commit;
+pub(crate) use files::FILE_BYTES;
+use files::FileList;
 pub(crate) use listing::Listing;
 pub use reader::TableReader;
+pub(crate) use replay::Ledger;
 pub use times::{Side, VersionAt};
 pub use vector::DeletionVector;
 pub use view::{Base, Counts, TableView};
-
-/// Files in one chunk of a snapshot's list: what is copied when a file joins or leaves.
-const CHUNK_FILES_MAX: usize = 1_024;
 
 /// A table at one version.
 #[derive(Debug, Clone)]
@@ -51,30 +54,30 @@ pub struct Snapshot {
 impl Snapshot {
     /// The files, in the order in which they were added.
     pub fn files(&self) -> impl Iterator<Item = &Arc<File>> {
-        self.files.chunks.iter().flat_map(|chunk| chunk.iter())
+        self.files.chunks().iter().flat_map(|chunk| chunk.iter())
     }
 
     /// The files in the order in which they were added, in chunks that snapshots of neighbouring versions share.
     #[must_use]
     pub fn chunks(&self) -> &[Arc<[Arc<File>]>] {
-        &self.files.chunks
+        self.files.chunks()
     }
 
     /// How many files the table has.
     #[must_use]
     pub fn file_count(&self) -> usize {
-        self.files.count
+        self.files.total().files
     }
 
     /// Bytes of all files.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.files.bytes
+        self.files.total().bytes
     }
 
     /// Refuses a table that has deletion vectors: for those who would take every row of a file for a row of the table.
     pub(crate) fn without_vectors(self: Arc<Self>) -> Result<Arc<Self>, PortError> {
-        if self.files.vectors == 0 {
+        if self.files.total().vectors == 0 {
             return Ok(self);
         }
         let reason = "a file has a deletion vector, which these tables must not have";
@@ -135,7 +138,7 @@ pub struct File {
     /// The table version that added the file, or, if a checkpoint is all that is left of it, the checkpoint's: it
     /// was there then.
     pub version: u64,
-    /// When that version was committed.
+    /// When that version was committed, or the checkpoint written.
     pub timestamp: Timestamp,
 }
 
@@ -154,90 +157,6 @@ impl File {
     }
 }
 
-/// A list of files that is cheap to change into its successor: chunks are shared, never changed.
-#[derive(Debug, Clone, Default)]
-struct FileList {
-    chunks: Vec<Arc<[Arc<File>]>>,
-    count: usize,
-    bytes: u64,
-    /// How many files have a deletion vector.
-    vectors: usize,
-}
-
-impl FileList {
-    /// The list without the touched files and with the added files at its end.
-    fn changed(&self, touched: &HashSet<String>, added: Vec<Arc<File>>) -> Self {
-        let mut next = Self::default();
-        for chunk in &self.chunks {
-            let stays = |file: &Arc<File>| !touched.contains(&*file.key());
-            if !touched.is_empty() && !chunk.iter().all(stays) {
-                let kept: Vec<_> = chunk.iter().filter(|file| stays(file)).cloned().collect();
-                if !kept.is_empty() {
-                    next.push(kept.into());
-                }
-            } else {
-                next.push(chunk.clone());
-            }
-        }
-        next.extend(added);
-        next
-    }
-
-    fn push(&mut self, chunk: Arc<[Arc<File>]>) {
-        self.count += chunk.len();
-        self.bytes += chunk.iter().map(|file| file.size).sum::<u64>();
-        self.vectors += vectors(&chunk);
-        self.chunks.push(chunk);
-    }
-
-    /// Fills the last chunk up before it opens another, so that single appends do not make single chunks.
-    fn extend(&mut self, added: Vec<Arc<File>>) {
-        let mut added = added;
-        if added.is_empty() {
-            return;
-        }
-        if self.chunks.last().is_some_and(|last| last.len() < CHUNK_FILES_MAX)
-            && let Some(last) = self.chunks.pop()
-        {
-            self.count -= last.len();
-            self.bytes -= last.iter().map(|file| file.size).sum::<u64>();
-            self.vectors -= vectors(&last);
-            added.splice(0..0, last.iter().cloned());
-        }
-        for chunk in added.chunks(CHUNK_FILES_MAX) {
-            self.push(chunk.into());
-        }
-    }
-}
-
-fn vectors(files: &[Arc<File>]) -> usize {
-    files.iter().filter(|file| file.deletion_vector.is_some()).count()
-}
-
-/// What of a log does not show in a snapshot, but belongs into a checkpoint.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    /// The newest `txn` of each application.
-    pub(crate) transactions: BTreeMap<String, TransactionAction>,
-    /// The newest `remove` of each file that is not in the table.
-    pub(crate) tombstones: BTreeMap<String, RemovedFile>,
-}
-
-impl Ledger {
-    /// Adds the actions of one commit; removals go first, as in a snapshot.
-    pub(crate) fn apply(&mut self, commit: &CommitActions) {
-        for remove in &commit.removes {
-            self.tombstones.insert(remove.path.clone(), remove.clone());
-        }
-        for add in &commit.adds {
-            self.tombstones.remove(&add.path);
-        }
-        for transaction in &commit.transactions {
-            self.transactions.insert(transaction.app_id.clone(), transaction.clone());
-        }
-    }
-}
-
 /// All that a table's log says up to a version.
 #[derive(Debug)]
 pub(crate) struct TableState {
@@ -245,107 +164,6 @@ pub(crate) struct TableState {
     pub(crate) ledger: Ledger,
     /// The newest checkpoint that can be read.
     pub(crate) checkpoint: Option<u64>,
-}
-
-/// What some commits in a row come to, a checkpoint perhaps the first of them.
-#[derive(Debug, Default)]
-struct Replay {
-    head: Option<(u64, Timestamp)>,
-    protocol: Option<Protocol>,
-    metadata: Option<Metadata>,
-    /// The key of every file that was added or removed: an earlier entry of it in the base is void.
-    touched: HashSet<String>,
-    /// Added files by position; a later removal or addition of the file empties the place.
-    added: Vec<Option<Arc<File>>>,
-    places: HashMap<String, usize>,
-    last_partition: Option<Arc<PartitionValues>>,
-}
-
-impl Replay {
-    /// Adds the actions of one commit. Inside a commit the order of actions says nothing: removals go first.
-    fn apply(&mut self, version: u64, commit: CommitActions) {
-        self.head = Some((version, commit.timestamp));
-        self.protocol = commit.protocol.or_else(|| self.protocol.take());
-        self.metadata = commit.metadata.or_else(|| self.metadata.take());
-        for remove in commit.removes {
-            let key = key(&remove.path, remove.deletion_vector.as_deref()).into_owned();
-            self.void(&key);
-            self.touched.insert(key);
-        }
-        for add in commit.adds {
-            let file = self.file(add, version, commit.timestamp);
-            let key = file.key().into_owned();
-            self.void(&key);
-            self.touched.insert(key.clone());
-            self.places.insert(key, self.added.len());
-            self.added.push(Some(Arc::new(file)));
-        }
-    }
-
-    fn void(&mut self, key: &str) {
-        if let Some(place) = self.places.remove(key)
-            && let Some(slot) = self.added.get_mut(place)
-        {
-            *slot = None;
-        }
-    }
-
-    fn file(&mut self, add: AddedFile, version: u64, timestamp: Timestamp) -> File {
-        File {
-            path: add.path,
-            size: add.size,
-            modification_time: add.modification_time,
-            stats: add.stats,
-            partition_values: self.shared_partition(add.partition_values),
-            deletion_vector: add.deletion_vector,
-            version,
-            timestamp,
-        }
-    }
-
-    /// Files that follow each other mostly have the same partition: one copy serves them.
-    fn shared_partition(&mut self, values: PartitionValues) -> Arc<PartitionValues> {
-        match &self.last_partition {
-            Some(last) if **last == values => last.clone(),
-            Some(_) | None => self.last_partition.insert(Arc::new(values)).clone(),
-        }
-    }
-
-    /// The snapshot that these commits make of what was before them.
-    fn onto(self, before: Before) -> Result<Snapshot, PortError> {
-        let lacks = |what: &'static str| PortError::new(PortErrorKind::InvalidData, "replay a table's log", what);
-        let (version, timestamp) = self.head.ok_or_else(|| lacks("the log holds no commit"))?;
-        let protocol = self.protocol.map(Arc::new).or(before.protocol);
-        let metadata = self.metadata.map(Arc::new).or(before.metadata);
-        Ok(Snapshot {
-            version,
-            timestamp,
-            protocol: protocol.ok_or_else(|| lacks("the log holds no protocol action"))?,
-            metadata: metadata.ok_or_else(|| lacks("the log holds no metaData action"))?,
-            base: before.base,
-            files: before.files.changed(&self.touched, self.added.into_iter().flatten().collect()),
-        })
-    }
-}
-
-/// What some commits are replayed onto: nothing, or a kept snapshot.
-#[derive(Debug, Default)]
-struct Before {
-    base: Base,
-    protocol: Option<Arc<Protocol>>,
-    metadata: Option<Arc<Metadata>>,
-    files: FileList,
-}
-
-impl From<&Snapshot> for Before {
-    fn from(snapshot: &Snapshot) -> Self {
-        Self {
-            base: snapshot.base,
-            protocol: Some(snapshot.protocol.clone()),
-            metadata: Some(snapshot.metadata.clone()),
-            files: snapshot.files.clone(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -2,13 +2,15 @@
 
 import io
 import json
+import re
 
 import pyarrow.parquet as parquet
 import requests
 
 from fixtures.values import multiset, partition_value, plain
 
-CHANGE_COLUMNS = ("_change_type", "_commit_version", "_commit_timestamp")
+#: A time with its zone.
+TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6})Z$")
 
 
 class Fetcher:
@@ -61,24 +63,29 @@ def columns_of(answer):
     return {field["name"]: field["type"] for field in json.loads(answer.metadata["schemaString"])["fields"]}
 
 
-def frame_rows(frame, columns=None):
-    """The rows of a data frame, with pandas' changes to values undone as far as they can be.
+def frame_cell(value):
+    """A value as a data frame can have it.
 
-    pandas has no null for numbers: NaN is null here, and a whole number that became a float is whole again.
+    pandas has no null for numbers: NaN is null, and whole numbers beside a null are floats, exact up to 2^53. Times
+    of partition columns have no zone.
     """
-    def cell(value):
-        value = plain(value)
-        if value == "nan":
-            return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
+    if value == "nan":
+        return None
+    if isinstance(value, list):
+        return [frame_cell(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: frame_cell(inner) for name, inner in value.items()}
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer():
+        return int(float(value))
+    return TIME.sub(r"\1", value) if isinstance(value, str) else value
+
+
+def frame_rows(frame, columns=None):
+    """The rows of a data frame, in an order of their own."""
     names = list(frame.columns) if columns is None else list(columns)
-    return multiset(dict(zip(names, map(cell, row))) for row in frame[names].itertuples(index=False, name=None))
+    return multiset(dict(zip(names, map(frame_cell, map(plain, row)))) for row in frame[names].itertuples(index=False, name=None))
 
 
 def framed(rows):
     """Rows of the truth as `frame_rows` gives them."""
-    def cell(value):
-        if value == "nan":
-            return None
-        return int(value) if isinstance(value, float) and value.is_integer() else value
-    return multiset({name: cell(value) for name, value in row.items()} for row in rows)
+    return multiset({name: frame_cell(value) for name, value in row.items()} for row in rows)

@@ -42,6 +42,8 @@ def holds(node, partition, depth=0):
     op, children = node["op"], node.get("children", [])
     if op in COMPARE:
         left, right = (operand(child, partition) for child in children)
+        if None not in (left, right) and isinstance(left, str) != isinstance(right, str):
+            raise Unclear
         return None if left is None or right is None else COMPARE[op](left, right)
     if op == "isNull":
         return operand(children[0], partition) is None
@@ -68,7 +70,7 @@ def kept(files, hints):
     """The files that may hold a row of interest."""
     try:
         predicate = json.loads(hints)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return files
 
     def may_hold(add):

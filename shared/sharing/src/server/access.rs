@@ -89,7 +89,7 @@ pub(super) struct OpenTable {
     /// What opened it.
     pub(super) grant: Grant,
     /// The table.
-    pub(super) table: SharedTable,
+    pub(super) shared: SharedTable,
 }
 
 impl Server {
@@ -117,7 +117,7 @@ impl Server {
         let (standing, table) = self.catalog.grant_and_table(&caller.token, share, schema, table).await?;
         let grant = self.check(standing, caller)?;
         match table {
-            Some(table) if opens(&grant, names) => Ok(OpenTable { grant, table }),
+            Some(shared) if opens(&grant, names) => Ok(OpenTable { grant, shared }),
             Some(_) | None => Err(names.unknown()),
         }
     }

@@ -1,41 +1,65 @@
-//! The body of a query's answer: file lines, made while they are sent.
+//! The body of an answer about a table's files, made while it is sent.
 
 use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
-use delivery::timestamp::Timestamp;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::Stream;
-use tables::snapshot::{File, Snapshot};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use http::{HeaderMap, StatusCode};
 
 use super::access::OpenTable;
-use super::capabilities::{EndStreamAction, Format};
-use super::error::chain;
-use super::lines;
-use super::predicate::Predicate;
+use super::capabilities::{CAPABILITIES, Capabilities, EndStreamAction, Format};
+use super::error::ProtocolError;
+use super::file_ids::FILE_ID_HASH;
+use super::lines::{self, End, FileStyle, NDJSON, Urls};
+use super::read_token::ReadTokens;
+use super::source::{Entry, Object, Source};
 use crate::ports::UrlSigner;
+
+/// The header that every answer about a table has.
+pub(super) const TABLE_VERSION: HeaderName = HeaderName::from_static("delta-table-version");
 
 /// How much is made before it is sent, in bytes before compression.
 const PART_BYTES: usize = 64 * 1_024;
 
 /// What goes into an answer.
 pub(super) struct Plan {
-    pub(super) table: OpenTable,
-    pub(super) snapshot: Arc<Snapshot>,
-    pub(super) format: Format,
+    pub(super) source: Source,
     pub(super) head: Vec<u8>,
-    /// Files that cannot match are left out.
-    pub(super) predicate: Option<Predicate>,
-    /// Files behind so many rows are left out.
-    pub(super) row_limit: Option<u64>,
-    pub(super) urls: Arc<dyn UrlSigner>,
-    pub(super) url_life_seconds: u32,
-    pub(super) urls_expire_at: Timestamp,
+    pub(super) style: FileStyle,
+    pub(super) capabilities: Capabilities,
+    pub(super) links: Links,
     pub(super) end: EndStreamAction,
+    pub(super) refresh_token: Option<String>,
+    pub(super) paging: Option<Paging>,
+    pub(super) audit: Audit,
+}
+
+/// How URLs of a table's files are made.
+pub(super) struct Links {
+    pub(super) table_path: String,
+    pub(super) urls: Arc<dyn UrlSigner>,
+    pub(super) life_seconds: u32,
+}
+
+/// How an answer ends before everything is said.
+pub(super) struct Paging {
+    pub(super) files_max: u64,
+    pub(super) tokens: ReadTokens,
+    pub(super) checksum: String,
+}
+
+/// What the headers of an answer in lines say.
+pub(super) struct Headers {
+    pub(super) version: u64,
+    pub(super) capabilities: HeaderValue,
+    pub(super) file_ids: Option<HeaderValue>,
 }
 
 /// How the body is written.
@@ -47,63 +71,76 @@ pub(super) enum Encoding {
     Gzip,
 }
 
+impl Encoding {
+    /// Gzip if the client lists it and does not refuse it (`q=0`).
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let texts = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        let takes_gzip = texts.flat_map(|text| text.split(',')).any(|entry| {
+            let mut parts = entry.split(';').map(str::trim);
+            let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+            let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
+            named && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| weight > 0.0))
+        });
+        if takes_gzip { Self::Gzip } else { Self::Identity }
+    }
+}
+
+impl Headers {
+    /// An answer in lines.
+    pub(super) fn respond(self, body: impl Into<Body>, encoding: Encoding) -> Response {
+        let mut response = (StatusCode::OK, body.into()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
+        headers.insert(TABLE_VERSION, HeaderValue::from(self.version));
+        headers.insert(CAPABILITIES, self.capabilities);
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        headers.extend(self.file_ids.map(|ids| (HeaderName::from_static(FILE_ID_HASH), ids)));
+        if encoding == Encoding::Gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        response
+    }
+}
+
 /// The body of an answer. Its first part is made before this returns, so that what fails at once fails with a status.
 pub(super) async fn body(plan: Plan, encoding: Encoding) -> Result<Body, PortError> {
-    let audit = Audit::of(&plan);
     let writer = match encoding {
         Encoding::Identity => Writer::Identity(Vec::new()),
         Encoding::Gzip => Writer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
     };
-    let mut answer = Answer { position: Position::default(), rows: 0, audit, writer, plan };
+    let mut answer = Answer { progress: Progress::UnderWay, writer, plan };
     let head = std::mem::take(&mut answer.plan.head);
     answer.writer.write(&head)?;
     let first = answer.part().await?;
     Ok(Body::from_stream(answer.stream(first)))
 }
 
-/// A place in a snapshot's chunks of files.
-#[derive(Debug, Default)]
-struct Position {
-    chunk: usize,
-    file: usize,
-}
-
-impl Position {
-    fn next(&mut self, snapshot: &Snapshot) -> Option<Arc<File>> {
-        loop {
-            let chunk = snapshot.chunks().get(self.chunk)?;
-            if let Some(file) = chunk.get(self.file) {
-                self.file += 1;
-                return Some(file.clone());
-            }
-            *self = Self { chunk: self.chunk + 1, file: 0 };
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    UnderWay,
+    Ended,
 }
 
 struct Answer {
     plan: Plan,
-    position: Position,
-    /// Rows in the files written so far, as far as statistics tell.
-    rows: u64,
+    progress: Progress,
     writer: Writer,
-    audit: Audit,
 }
 
 impl Answer {
     /// Makes the next part; empty when there is no more.
     async fn part(&mut self) -> Result<Bytes, PortError> {
         let mut lines = Vec::new();
-        loop {
-            let Some(file) = self.next_file() else {
-                return self.finish(None);
-            };
-            if let Err(error) = self.write_file(&mut lines, &file).await {
-                if self.plan.end == EndStreamAction::Omitted {
-                    return Err(error);
+        while self.progress == Progress::UnderWay {
+            match self.step(&mut lines).await {
+                Ok(None) => {}
+                Ok(Some(end)) => return self.finish(end),
+                Err(error) if self.plan.end == EndStreamAction::Omitted => return Err(error),
+                Err(error) => {
+                    let told = ProtocolError::from(error);
+                    let error = Some((told.message().to_owned(), told.status()));
+                    return self.finish(End { error, ..End::default() });
                 }
-                tracing::error!(error.kind = ?error.kind, error.chain = %chain(&error), "an answer ended early");
-                return self.finish(Some("The share cannot be read whole at the moment. Try again in a while."));
             }
             self.writer.write(&lines)?;
             lines.clear();
@@ -111,43 +148,50 @@ impl Answer {
                 return Ok(self.writer.take());
             }
         }
+        Ok(Bytes::new())
     }
 
-    /// The next file that the plan does not leave out.
-    fn next_file(&mut self) -> Option<Arc<File>> {
-        if self.plan.row_limit.is_some_and(|limit| self.rows >= limit) {
-            return None;
-        }
-        loop {
-            let file = self.position.next(&self.plan.snapshot)?;
-            if self.plan.predicate.as_ref().is_none_or(|predicate| predicate.may_match(&file)) {
-                return Some(file);
+    /// Writes the next entry, or says how the answer ends.
+    async fn step(&mut self, lines: &mut Vec<u8>) -> Result<Option<End>, PortError> {
+        let plan = &mut self.plan;
+        let Some(entry) = plan.source.next().await? else {
+            return Ok(Some(End { refresh_token: plan.refresh_token.take(), ..End::default() }));
+        };
+        let format = plan.style.format;
+        match &entry {
+            Entry::Protocol(version, protocol) => {
+                lines.extend(lines::protocol_line(protocol, Some(*version), format, &plan.capabilities));
+                return Ok(None);
             }
+            Entry::Metadata(version, metadata) => {
+                lines.extend(lines::metadata_line(metadata, None, Some(*version), format));
+                return Ok(None);
+            }
+            Entry::File(_) | Entry::Added(..) | Entry::Removed(..) | Entry::Changed(..) => {}
         }
-    }
-
-    async fn write_file(&mut self, lines: &mut Vec<u8>, file: &File) -> Result<(), PortError> {
-        let key = object_key(&self.plan.table.table.path, &file.path)
-            .ok_or_else(|| failed(PortErrorKind::InvalidData, "a file's path is not inside its table"))?;
-        let url = self.plan.urls.signed_url(&key, self.plan.url_life_seconds).await?;
-        lines::file(lines, file, &url, self.plan.urls_expire_at, self.plan.format)
+        if let Some(paging) = &plan.paging
+            && plan.audit.files >= paging.files_max
+        {
+            let next_page_token = Some(plan.source.page_token(&paging.tokens, &paging.checksum)?);
+            return Ok(Some(End { next_page_token, refresh_token: plan.refresh_token.take(), ..End::default() }));
+        }
+        let Some(object) = entry.object() else { return Ok(None) };
+        check(&entry, object, format)?;
+        let urls = plan.links.sign(object).await?;
+        plan.style
+            .write(lines, &entry, &urls)
             .map_err(|error| failed(PortErrorKind::InvalidData, error.to_string()))?;
-        if self.plan.row_limit.is_some() {
-            self.rows += rows(file);
-        }
-        self.audit.files += 1;
-        self.audit.bytes += file.size;
-        Ok(())
+        plan.audit.files += 1;
+        plan.audit.bytes += object.size;
+        Ok(None)
     }
 
-    fn finish(&mut self, error: Option<&str>) -> Result<Bytes, PortError> {
+    fn finish(&mut self, end: End) -> Result<Bytes, PortError> {
+        self.progress = Progress::Ended;
         if self.plan.end == EndStreamAction::Included {
-            let expires_at = (self.audit.files > 0).then_some(self.plan.urls_expire_at);
-            self.writer.write(&lines::end(expires_at, error))?;
-            self.plan.end = EndStreamAction::Omitted;
+            let urls_expire_at = (self.plan.audit.files > 0).then_some(self.plan.style.expires_at);
+            self.writer.write(&End { urls_expire_at, ..end }.line())?;
         }
-        // Whatever is asked for now, there is no more.
-        self.plan.row_limit = Some(0);
         self.writer.finish()
     }
 
@@ -162,15 +206,33 @@ impl Answer {
     }
 }
 
-/// The rows of a file; none if its statistics do not tell.
-fn rows(file: &File) -> u64 {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Rows {
-        num_records: u64,
+/// Refuses what would be read wrongly.
+fn check(entry: &Entry, object: Object<'_>, format: Format) -> Result<(), PortError> {
+    if format == Format::Parquet && object.vector.is_some() {
+        let why = "a file has a deletion vector, which its table's protocol does not say";
+        return Err(failed(PortErrorKind::InvalidData, why));
     }
-    let statistics = file.stats.as_deref().unwrap_or_default();
-    serde_json::from_str(statistics).map_or(0, |rows: Rows| rows.num_records)
+    if matches!(entry, Entry::Removed(_, remove) if remove.size.is_none()) {
+        return Err(failed(PortErrorKind::InvalidData, "the log does not say the size of a removed file"));
+    }
+    Ok(())
+}
+
+impl Links {
+    async fn sign(&self, object: Object<'_>) -> Result<Urls, PortError> {
+        let key = object_key(&self.table_path, object.path)
+            .ok_or_else(|| failed(PortErrorKind::InvalidData, "a file's path is not inside its table"))?;
+        let file = self.urls.signed_url(&key, self.life_seconds).await?;
+        let vector = match object.vector.and_then(|vector| vector.relative_path()) {
+            Some(path) => {
+                let path = path?;
+                let url = self.urls.signed_url(&format!("{}/{path}", self.table_path), self.life_seconds).await?;
+                Some((url, path))
+            }
+            None => None,
+        };
+        Ok(Urls { file, vector })
+    }
 }
 
 /// The key of a file by its path in the log, which is percent-encoded once and must not leave the table.
@@ -234,23 +296,50 @@ impl Writer {
     }
 }
 
+/// What kind of read an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// A table's metadata.
+    Metadata,
+    /// The files of a version.
+    Query,
+    /// The files that came and went since a version.
+    QuerySince,
+    /// The change data feed.
+    Changes,
+}
+
+impl Read {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Query => "query",
+            Self::QuerySince => "query since a version",
+            Self::Changes => "changes",
+        }
+    }
+}
+
 /// One line for each read, written when the answer ends, however it ends.
-struct Audit {
+pub(super) struct Audit {
     connector: String,
     holder: &'static str,
     table: String,
-    table_version: u64,
+    table_version: Option<u64>,
+    read: Read,
     files: u64,
     bytes: u64,
 }
 
 impl Audit {
-    fn of(plan: &Plan) -> Self {
+    /// Of a read that begins now.
+    pub(super) fn of(table: &OpenTable, table_version: Option<u64>, read: Read) -> Self {
         Self {
-            connector: plan.table.grant.connector.to_string(),
-            holder: plan.table.grant.holder.as_str(),
-            table: plan.table.table.name.to_string(),
-            table_version: plan.snapshot.version,
+            connector: table.grant.connector.to_string(),
+            holder: table.grant.holder.as_str(),
+            table: table.shared.name.to_string(),
+            table_version,
+            read,
             files: 0,
             bytes: 0,
         }
@@ -264,6 +353,7 @@ impl Drop for Audit {
             holder = self.holder,
             table = self.table,
             table_version = self.table_version,
+            read = self.read.text(),
             files = self.files,
             bytes = self.bytes,
             "shared table read"

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::{HeaderMap, HeaderValue};
-use tables::snapshot::Snapshot;
+use tables::snapshot::{Metadata, Protocol};
 
 use super::error::ProtocolError;
 
@@ -71,8 +71,8 @@ impl Capabilities {
     }
 
     /// The format to answer in: parquet if the client takes it and the table is plain.
-    pub(super) fn format_for(&self, snapshot: &Snapshot) -> Result<Format, ProtocolError> {
-        let needed = needed_features(snapshot);
+    pub(super) fn format_for(&self, protocol: &Protocol, metadata: &Metadata) -> Result<Format, ProtocolError> {
+        let needed = needed_features(protocol, metadata);
         if needed.is_empty() {
             return Ok(if self.parquet { Format::Parquet } else { Format::Delta });
         }
@@ -87,6 +87,14 @@ impl Capabilities {
         )))
     }
 
+    /// The reader features that a table may have if it is answered about in a format.
+    pub(super) fn accepted(&self, format: Format) -> BTreeSet<String> {
+        match format {
+            Format::Parquet => BTreeSet::new(),
+            Format::Delta => self.reader_features.clone(),
+        }
+    }
+
     /// The header of the answer.
     pub(super) fn echo(&self, format: Format) -> HeaderValue {
         HeaderValue::from_static(match (format, self.end) {
@@ -98,13 +106,37 @@ impl Capabilities {
     }
 }
 
-/// The reader features of a table, in lower case. None for a table of reader version 1.
-fn needed_features(snapshot: &Snapshot) -> BTreeSet<String> {
-    match snapshot.protocol.min_reader_version {
-        0 | 1 => BTreeSet::new(),
-        2 => BTreeSet::from(["columnmapping".to_owned()]),
-        _ => snapshot.protocol.reader_features.iter().map(|feature| feature.to_ascii_lowercase()).collect(),
-    }
+/// What only those must know who read the log themselves.
+const OF_THE_LOG: [&str; 3] = ["checkpointprotection", "v2checkpoint", "vacuumprotocolcheck"];
+
+/// The reader features that shared files of a table cannot be read without, in lower case: those of its protocol and
+/// of its properties. A feature that nothing of the table uses is not needed.
+pub(super) fn needed_features(protocol: &Protocol, metadata: &Metadata) -> BTreeSet<String> {
+    let property = |key: &str| metadata.configuration.get(key).map(|value| value.to_ascii_lowercase());
+    let is_mapped = property("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let has_unzoned_times = metadata.schema_string.contains("timestamp_ntz");
+    let of_protocol = protocol.reader_features.iter().map(|feature| feature.to_ascii_lowercase());
+    let mut needed: BTreeSet<_> = of_protocol
+        .filter(|_| protocol.min_reader_version >= 3)
+        .filter(|feature| match feature.as_str() {
+            "columnmapping" => is_mapped,
+            "timestampntz" => has_unzoned_times,
+            feature => !OF_THE_LOG.contains(&feature),
+        })
+        .collect();
+    needed.extend(is_mapped.then(|| "columnmapping".to_owned()));
+    let has_vectors = property("delta.enableDeletionVectors").as_deref() == Some("true");
+    needed.extend(has_vectors.then(|| "deletionvectors".to_owned()));
+    needed
+}
+
+/// The property of tables whose changes can be read.
+pub(super) const CHANGE_DATA_FEED: &str = "delta.enableChangeDataFeed";
+
+/// Whether a table's changes can be read: its writers keep them.
+pub(super) fn has_change_data_feed(metadata: &Metadata) -> bool {
+    let property = metadata.configuration.get(CHANGE_DATA_FEED);
+    property.is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
 #[cfg(test)]
@@ -127,6 +159,40 @@ mod tests {
         for text in ["", ";;", "responseformat", "responseformat=", "responseformat=avro", "asyncquery=true"] {
             let read = Capabilities::parse(text);
             assert!(read.parquet && !read.delta, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_feature_is_needed_if_the_table_uses_it() {
+        let protocol = |version: u32, features: &[&str]| Protocol {
+            min_reader_version: version,
+            min_writer_version: 7,
+            reader_features: features.iter().map(ToString::to_string).collect(),
+            writer_features: BTreeSet::new(),
+        };
+        let metadata = |property: Option<(&str, &str)>, kind: &str| Metadata {
+            id: "t".to_owned(),
+            name: None,
+            description: None,
+            schema_string: format!(r#"{{"fields":[{{"name":"a","type":"{kind}"}}]}}"#),
+            partition_columns: Vec::new(),
+            configuration: property.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            created_time: None,
+        };
+        let mapped = Some(("delta.columnMapping.mode", "name"));
+        for (protocol, metadata, expected) in [
+            (protocol(1, &[]), metadata(None, "long"), &[][..]),
+            (protocol(2, &[]), metadata(None, "long"), &[]),
+            (protocol(2, &[]), metadata(mapped, "long"), &["columnmapping"]),
+            (protocol(3, &["columnMapping"]), metadata(Some(("delta.columnMapping.mode", "none")), "long"), &[]),
+            (protocol(3, &["v2Checkpoint", "timestampNtz"]), metadata(None, "long"), &[]),
+            (protocol(3, &["timestampNtz"]), metadata(None, "timestamp_ntz"), &["timestampntz"]),
+            (protocol(3, &["deletionVectors"]), metadata(None, "long"), &["deletionvectors"]),
+            (protocol(1, &[]), metadata(Some(("delta.enableDeletionVectors", "TRUE")), "long"), &["deletionvectors"]),
+            (protocol(3, &["variantType"]), metadata(mapped, "long"), &["columnmapping", "varianttype"]),
+        ] {
+            let needed: Vec<_> = needed_features(&protocol, &metadata).into_iter().collect();
+            assert_eq!(needed, expected, "{protocol:?} {metadata:?}");
         }
     }
 

@@ -27,8 +27,12 @@ impl ProtocolError {
         Self { status, code, message: message.into(), retry_after_seconds: None }
     }
 
+    /// The status of an answer that is nothing but this error.
+    pub(super) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
     /// What the client is told.
-    #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message
     }
@@ -53,6 +57,12 @@ impl ProtocolError {
         let (kinds, path) = (["Share", "Schema", "Table"].join("/"), path.join("/"));
         let message =
             format!("[{kinds}] '{path}' does not exist, please contact your share provider for further information.");
+        Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
+    }
+
+    /// No query of that id: none is left unanswered.
+    pub(super) fn no_such_query() -> Self {
+        let message = "There is no query of this id: this server answers every query at once.";
         Self::new(StatusCode::NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", message)
     }
 

@@ -38,6 +38,30 @@ fn share(grant: &Grant) -> Value {
     json!({"name": grant.connector.as_str(), "id": share_id(grant)})
 }
 
+fn table(grant: &Grant, shared: &SharedTable) -> Value {
+    json!({
+        "name": shared.name.as_str(),
+        "schema": shared.schema,
+        "share": grant.connector.as_str(),
+        "shareId": share_id(grant),
+        "id": tables::table_id(&shared.path),
+    })
+}
+
+/// `GET …/tables/{table}`, of the OpenSharing superset.
+pub(super) async fn one_table(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    names: Names,
+) -> Result<Response, ProtocolError> {
+    let open = server.open_table(&caller, &names).await?;
+    let mut body = table(&open.grant, &open.shared);
+    if let Some(body) = body.as_object_mut() {
+        body.insert("format".to_owned(), "delta".into());
+    }
+    Ok(Json(body).into_response())
+}
+
 /// `GET /shares`
 pub(super) async fn shares(
     State(server): State<Arc<Server>>,
@@ -96,16 +120,6 @@ pub(super) async fn tables(
     // No name has a zero byte in it: the order is that of schemas, then of names.
     let tables = tables.map(|table| (format!("{}\0{}", table.schema, table.name), table)).collect();
     let page = query.page(&*server.signing, &listing, tables, |(key, _): &(String, SharedTable)| key).await?;
-    let share_id = share_id(&grant);
-    let item = |(_, table): &(String, SharedTable)| {
-        json!({
-            "name": table.name.as_str(),
-            "schema": table.schema,
-            "share": grant.connector.as_str(),
-            "shareId": share_id,
-            "id": tables::table_id(&table.path),
-        })
-    };
-    let items = page.items.iter().map(item).collect();
+    let items = page.items.iter().map(|(_, shared)| table(&grant, shared)).collect();
     Ok(answer(Page { items, next_page_token: page.next_page_token }))
 }

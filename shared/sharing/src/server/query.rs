@@ -1,66 +1,84 @@
 //! `POST …/query`: what is asked, and the plan of the answer.
 
-use std::fmt;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use http::{HeaderMap, StatusCode};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer};
+use delivery::ids::sha256_hex;
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::Value;
+use tables::snapshot::Base;
 
 use super::Server;
-use super::access::{Caller, Names};
-use super::answer::{self, Encoding, Plan};
-use super::capabilities::{CAPABILITIES, Capabilities};
+use super::access::{Caller, Names, OpenTable};
+use super::answer::{self, Audit, Encoding, Headers, Paging, Plan, Read};
+use super::asked::{self, Whole};
+use super::capabilities::{Capabilities, EndStreamAction};
+use super::changes::{ChangeQuery, Range};
 use super::error::ProtocolError;
-use super::lines::{self, NDJSON};
+use super::file_ids::AskedIds;
+use super::history;
+use super::lines;
 use super::predicate::Predicate;
-use super::table::TABLE_VERSION;
+use super::read_token::FilePlace;
+use super::source::{Files, Historical, Shown, Source};
+
+/// The most files of a page.
+pub(super) const PAGE_FILES_MAX: u64 = 10_000;
 
 /// The body of a query, as far as it is answered. Properties that are not known are passed over.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Query {
-    predicate_hints: Option<serde_json::Value>,
-    json_predicate_hints: Option<serde_json::Value>,
+struct Body {
+    predicate_hints: Option<Value>,
+    json_predicate_hints: Option<Value>,
     limit_hint: Option<Whole>,
     version: Option<Whole>,
-    timestamp: Option<serde_json::Value>,
+    timestamp: Option<String>,
     starting_version: Option<Whole>,
+    ending_version: Option<Whole>,
+    include_historical_protocol: Option<bool>,
+    max_files: Option<Whole>,
+    page_token: Option<String>,
+    include_refresh_token: Option<bool>,
+    refresh_token: Option<String>,
 }
 
-/// A whole number, as JSON's number or as a text of digits: protocol buffers write either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Whole(i64);
+/// A query that may be answered.
+#[derive(Debug)]
+struct Query {
+    body: Body,
+    version: Option<u64>,
+    starting_version: Option<u64>,
+    ending_version: Option<u64>,
+    limit: Option<u64>,
+    page: Page,
+}
 
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl Visitor<'_> for Either {
-            type Value = Whole;
+/// How much of the answer is wanted at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Page {
+    /// The most files; all of them if there is none.
+    pub(super) files_max: Option<u64>,
+    /// Where the page begins; at the beginning if there is none.
+    pub(super) token: Option<String>,
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number")
+impl Page {
+    /// What is asked for, within what is given.
+    pub(super) fn new(max_files: Option<i64>, token: Option<String>) -> Result<Self, ProtocolError> {
+        let token = token.filter(|token| !token.is_empty());
+        let files_max = match max_files {
+            Some(files) => {
+                let positive = u64::try_from(files).ok().filter(|files| *files > 0);
+                Some(positive.ok_or_else(|| ProtocolError::invalid("maxFiles must be positive"))?.min(PAGE_FILES_MAX))
             }
-
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Whole, E> {
-                Ok(Whole(number))
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Whole, E> {
-                i64::try_from(number).map(Whole).map_err(|_| E::custom("the number is too large"))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<Whole, E> {
-                text.parse().map(Whole).map_err(|_| E::custom("the text is not a whole number"))
-            }
-        }
-        deserializer.deserialize_any(Either)
+            None => token.as_ref().map(|_| PAGE_FILES_MAX),
+        };
+        Ok(Self { files_max, token })
     }
 }
 
@@ -72,47 +90,83 @@ impl Query {
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(ProtocolError::malformed("The body is not a query: a query is a JSON object."));
         }
-        let query: Self = serde_json::from_slice(body).map_err(|error| {
+        let body: Body = serde_json::from_slice(body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             ProtocolError::malformed(format!("The body is not a query: see line {line}, column {column}."))
         })?;
-        query.check()?;
+        Self::check(body)
+    }
+
+    fn check(body: Body) -> Result<Self, ProtocolError> {
+        asked::at_most_one(&[
+            ("version", body.version.is_some()),
+            ("timestamp", body.timestamp.is_some()),
+            ("startingVersion", body.starting_version.is_some()),
+        ])?;
+        let query = Self {
+            version: Whole::positive("version", body.version)?,
+            starting_version: Whole::positive("startingVersion", body.starting_version)?,
+            ending_version: Whole::positive("endingVersion", body.ending_version)?,
+            limit: Whole::positive("limitHint", body.limit_hint)?,
+            page: Page::new(body.max_files.map(|files| files.0), body.page_token.clone())?,
+            body,
+        };
+        match (query.starting_version, query.ending_version) {
+            (None, Some(_)) => {
+                return Err(ProtocolError::invalid("endingVersion goes with a startingVersion only."));
+            }
+            (Some(start), Some(end)) if start > end => {
+                return Err(ProtocolError::invalid("startingVersion must be smaller than or equal to endingVersion."));
+            }
+            (_, _) => {}
+        }
+        let of_a_version =
+            query.version.is_some() || query.body.timestamp.is_some() || query.starting_version.is_some();
+        if query.refreshes() && (of_a_version || query.page.token.is_some()) {
+            return Err(ProtocolError::invalid(
+                "includeRefreshToken and refreshToken are for the newest version and its first page: give no version, \
+                 timestamp, startingVersion or pageToken beside them.",
+            ));
+        }
         Ok(query)
     }
 
-    fn check(&self) -> Result<(), ProtocolError> {
-        let given = [self.version.is_some(), self.timestamp.is_some(), self.starting_version.is_some()];
-        if given.iter().filter(|given| **given).count() > 1 {
-            return Err(ProtocolError::invalid("Please only provide one of: version/timestamp/startingVersion"));
-        }
-        for (name, number) in
-            [("version", self.version), ("limitHint", self.limit_hint), ("startingVersion", self.starting_version)]
-        {
-            if number.is_some_and(|number| number.0 < 0) {
-                return Err(ProtocolError::invalid(format!("{name} cannot be negative.")));
-            }
-        }
-        if self.timestamp.is_some() {
-            return Err(ProtocolError::unsupported("Reading a table by timestamp is not supported: give a version."));
-        }
-        if self.starting_version.is_some() {
-            return Err(ProtocolError::unsupported("Reading changes from startingVersion is not supported."));
-        }
-        Ok(())
+    fn refreshes(&self) -> bool {
+        self.body.include_refresh_token == Some(true) || self.refresh_token().is_some()
     }
 
-    fn version(&self) -> Option<u64> {
-        self.version.and_then(|version| u64::try_from(version.0).ok())
+    fn refresh_token(&self) -> Option<&str> {
+        self.body.refresh_token.as_deref().filter(|token| !token.is_empty())
     }
 
     /// The limit, if nothing else says which rows the client keeps: it counts rows after its predicates, we before.
     fn row_limit(&self) -> Option<u64> {
-        let filtered = match &self.predicate_hints {
-            None | Some(serde_json::Value::Null) => false,
+        let filtered = match &self.body.predicate_hints {
+            None | Some(Value::Null) => false,
             Some(hints) => hints.as_array().is_none_or(|hints| !hints.is_empty()),
         };
-        let limit = self.limit_hint.and_then(|limit| u64::try_from(limit.0).ok());
-        limit.filter(|_| !filtered && self.json_predicate_hints.is_none())
+        self.limit.filter(|_| !filtered && self.body.json_predicate_hints.is_none())
+    }
+
+    /// What every page of one query asks alike.
+    fn checksum(&self) -> String {
+        let text = |value: &Option<Value>| value.as_ref().map_or_else(String::new, Value::to_string);
+        let whole = |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
+        sha256_hex(&[
+            &text(&self.body.predicate_hints),
+            &text(&self.body.json_predicate_hints),
+            &whole(self.limit),
+            &whole(self.version),
+            self.body.timestamp.as_deref().unwrap_or_default(),
+            &whole(self.starting_version),
+            &whole(self.ending_version),
+        ])
+    }
+
+    fn predicate(&self, metadata: &tables::snapshot::Metadata) -> Option<Predicate> {
+        let json = self.body.json_predicate_hints.as_ref().and_then(Value::as_str);
+        let sql = self.body.predicate_hints.as_ref().and_then(Value::as_array).into_iter().flatten();
+        Predicate::of(json, sql.filter_map(Value::as_str), metadata)
     }
 }
 
@@ -125,55 +179,90 @@ pub(super) async fn query(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ProtocolError> {
     let table = server.open_table(&caller, &names).await?;
-    let body = body.map_err(ProtocolError::body)?;
-    let query = Query::parse(&body)?;
-    let snapshot = server.snapshot(&table, &names, query.version()).await?;
-    let capabilities = Capabilities::of(&headers);
-    let format = capabilities.format_for(&snapshot)?;
-    let json = query.json_predicate_hints.as_ref().and_then(|hints| hints.as_str());
-    let sql = query.predicate_hints.as_ref().and_then(|hints| hints.as_array()).into_iter().flatten();
-    let predicate = Predicate::of(json, sql.filter_map(|hint| hint.as_str()), &snapshot.metadata);
-    let version = HeaderValue::from(snapshot.version);
-    let plan = Plan {
-        table,
-        format,
-        head: lines::head(&snapshot, format, &capabilities),
-        predicate,
-        row_limit: query.row_limit(),
-        urls: server.urls.clone(),
-        url_life_seconds: server.url_life_seconds,
-        urls_expire_at: server.urls_expire_at(server.clock.now()),
-        end: capabilities.end,
-        snapshot,
-    };
-    let encoding = encoding(&headers);
-    let body = answer::body(plan, encoding).await?;
-    Ok(respond(body, encoding, version, capabilities.echo(format)))
-}
-
-fn respond(body: Body, encoding: Encoding, version: HeaderValue, capabilities: HeaderValue) -> Response {
-    let mut response = (StatusCode::OK, body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
-    headers.insert(TABLE_VERSION, version);
-    headers.insert(CAPABILITIES, capabilities);
-    headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
-    if encoding == Encoding::Gzip {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let query = Query::parse(&body.map_err(ProtocolError::body)?)?;
+    if let Some(start) = query.starting_version {
+        let protocol = match query.body.include_historical_protocol {
+            Some(true) => Historical::Shown,
+            Some(false) | None => Historical::Hidden,
+        };
+        let asked = ChangeQuery {
+            range: Range { start, end: query.ending_version },
+            shown: Shown::DataChanges,
+            metadata: Historical::Shown,
+            protocol,
+            checksum: query.checksum(),
+            page: query.page,
+        };
+        return server.answer_changes(table, &names, &headers, asked).await;
     }
-    response
+    server.answer_query(table, &names, &headers, &query).await
 }
 
-/// Gzip if the client lists it and does not refuse it (`q=0`).
-fn encoding(headers: &HeaderMap) -> Encoding {
-    let texts = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let takes_gzip = texts.flat_map(|text| text.split(',')).any(|entry| {
-        let mut parts = entry.split(';').map(str::trim);
-        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or(part.strip_prefix("Q=")));
-        named && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| weight > 0.0))
-    });
-    if takes_gzip { Encoding::Gzip } else { Encoding::Identity }
+/// `POST …/tables/{table}/queries/{query}`: every query is answered at once, so there is none to come back to.
+pub(super) async fn query_info(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    names: Names,
+) -> Result<Response, ProtocolError> {
+    server.open_table(&caller, &names).await?;
+    Err(ProtocolError::no_such_query())
+}
+
+impl Server {
+    async fn answer_query(
+        &self,
+        table: OpenTable,
+        names: &Names,
+        headers: &HeaderMap,
+        query: &Query,
+    ) -> Result<Response, ProtocolError> {
+        let ids = AskedIds::of(headers)?;
+        let checksum = query.checksum();
+        let now = self.clock.now();
+        let needs_tokens = query.page.files_max.is_some() || query.refreshes();
+        let tokens = if needs_tokens { Some(self.read_tokens(&table, now).await?) } else { None };
+        let place: Option<FilePlace> = match (&query.page.token, &tokens) {
+            (Some(token), Some(tokens)) => Some(tokens.read_page(token, &checksum)?),
+            (_, _) => None,
+        };
+        let version = match (&place, query.refresh_token(), &tokens) {
+            (Some(place), _, _) => Some(place.version),
+            (None, Some(token), Some(tokens)) => Some(tokens.read_refresh(token)?),
+            (None, _, _) => match asked::time("timestamp", query.body.timestamp.as_deref())? {
+                Some(at) => Some(self.version_as_of(&table, names, at).await?),
+                None => query.version,
+            },
+        };
+        if let Some(version) = version.filter(|_| place.is_none() && !query.refreshes()) {
+            history::check_shared(&table, names, version)?;
+        }
+        let view = self.view(&table, names, version, place.as_ref().map(|place| Base(place.base))).await?;
+        let capabilities = Capabilities::of(headers);
+        let format = capabilities.format_for(&view.protocol, &view.metadata)?;
+        let refresh_token = match (&tokens, query.body.include_refresh_token) {
+            (Some(tokens), Some(true)) => Some(tokens.refresh(view.version)?),
+            (_, _) => None,
+        };
+        let paging = query.page.files_max.zip(tokens);
+        let paging = paging.map(|(files_max, tokens)| Paging { files_max, tokens, checksum });
+        let wants_end = paging.is_some() || refresh_token.is_some();
+        let version = view.version;
+        let predicate = query.predicate(&view.metadata);
+        let plan = Plan {
+            head: lines::head(&view.protocol, &view.metadata, view.counts, None, format, &capabilities),
+            style: self.style(format, ids, now),
+            links: self.links(&table),
+            end: if wants_end { EndStreamAction::Included } else { capabilities.end },
+            refresh_token,
+            paging,
+            audit: Audit::of(&table, Some(version), Read::Query),
+            source: Source::Files(Files::new(view, place.as_ref(), predicate, query.row_limit())),
+            capabilities: capabilities.clone(),
+        };
+        let encoding = Encoding::of(headers);
+        let body = answer::body(plan, encoding).await?;
+        Ok(Headers { version, capabilities: capabilities.echo(format), file_ids: ids.echo() }.respond(body, encoding))
+    }
 }
 
 #[cfg(test)]
@@ -184,9 +273,9 @@ mod tests {
     #[test]
     fn numbers_may_be_texts() {
         let query = Query::parse(br#"{"version":"3","limitHint":0,"unknown":{"x":[1]}}"#).unwrap();
-        assert_eq!((query.version(), query.row_limit()), (Some(3), Some(0)));
+        assert_eq!((query.version, query.row_limit()), (Some(3), Some(0)));
         let large = Query::parse(br#"{"version":9223372036854775807}"#).unwrap();
-        assert_eq!(large.version(), Some(i64::MAX as u64));
+        assert_eq!(large.version, Some(i64::MAX as u64));
     }
 
     #[test]
@@ -214,25 +303,50 @@ mod tests {
             r#"{"version":9223372036854775808}"#,
             r#"{"limitHint":-1}"#,
             r#"{"version":1,"startingVersion":1}"#,
-            r#"{"timestamp":"2026-01-01T00:00:00Z"}"#,
-            r#"{"startingVersion":0}"#,
+            r#"{"version":1,"timestamp":"2026-01-01T00:00:00Z"}"#,
+            r#"{"startingVersion":-1}"#,
+            r#"{"startingVersion":2,"endingVersion":1}"#,
+            r#"{"endingVersion":1}"#,
+            r#"{"maxFiles":0}"#,
+            r#"{"maxFiles":-1}"#,
+            r#"{"timestamp":5}"#,
+            r#"{"includeRefreshToken":true,"version":1}"#,
+            r#"{"includeRefreshToken":true,"startingVersion":1}"#,
+            r#"{"includeRefreshToken":true,"pageToken":"x"}"#,
+            r#"{"refreshToken":"x","timestamp":"2026-01-01T00:00:00Z"}"#,
+            r#"{"refreshToken":"x","pageToken":"x"}"#,
         ] {
             assert!(Query::parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 
     #[test]
-    fn gzip_is_sent_to_those_who_take_it() {
-        for (accepted, expected) in [
-            ("gzip", Encoding::Gzip),
-            ("br, GZIP;q=0.5", Encoding::Gzip),
-            ("gzip;q=0", Encoding::Identity),
-            ("gzip;q=0.0, br", Encoding::Identity),
-            ("deflate", Encoding::Identity),
-            ("", Encoding::Identity),
+    fn a_page_is_as_large_as_was_asked_and_bounded() {
+        for (max_files, token, expected) in [
+            (None, None, None),
+            (Some(1), None, Some(1)),
+            (Some(i64::MAX), None, Some(PAGE_FILES_MAX)),
+            (None, Some("t"), Some(PAGE_FILES_MAX)),
+            (None, Some(""), None),
         ] {
-            let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_str(accepted).unwrap())]);
-            assert_eq!(encoding(&headers), expected, "{accepted}");
+            assert_eq!(Page::new(max_files, token.map(str::to_owned)).unwrap().files_max, expected);
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_of_everything_but_the_page() {
+        let checksum = |body: &str| Query::parse(body.as_bytes()).unwrap().checksum();
+        let plain = checksum("{}");
+        assert_eq!(checksum(r#"{"maxFiles":5,"pageToken":"x","unknown":1}"#), plain);
+        for body in [
+            r#"{"version":0}"#,
+            r#"{"limitHint":0}"#,
+            r#"{"startingVersion":0}"#,
+            r#"{"timestamp":"2026-01-01T00:00:00Z"}"#,
+            r#"{"predicateHints":[]}"#,
+            r#"{"jsonPredicateHints":"{}"}"#,
+        ] {
+            assert_ne!(checksum(body), plain, "{body}");
         }
     }
 
@@ -243,8 +357,12 @@ mod tests {
         }
 
         #[test]
-        fn no_values_panic(version in "\\PC{0,24}", limit in any::<f64>(), hints in "\\PC{0,40}") {
-            let body = serde_json::json!({"version": version, "limitHint": limit, "jsonPredicateHints": hints});
+        fn no_values_panic(version in "\\PC{0,24}", limit in any::<f64>(), files in any::<i64>(), text in "\\PC{0,40}") {
+            let body = serde_json::json!({
+                "version": version, "limitHint": limit, "jsonPredicateHints": text, "maxFiles": files, "pageToken": text,
+            });
+            let _ = Query::parse(body.to_string().as_bytes());
+            let body = serde_json::json!({"startingVersion": files, "endingVersion": version, "timestamp": text});
             let _ = Query::parse(body.to_string().as_bytes());
         }
     }

@@ -5,9 +5,17 @@ mod access;
 #[cfg(test)]
 mod activation;
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
+mod features;
+#[cfg(test)]
+mod history;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod listing;
+#[cfg(test)]
+mod paging;
 #[cfg(test)]
 mod query;
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl World {
     pub(crate) async fn write_table(&self, share: &str, table: &str, versions: u64) {
         for version in 0..versions {
             let mut actions = if version == 0 { opening(table) } else { Vec::new() };
-            actions.push(json!({"commitInfo": {"timestamp": instant(NOW).millis() + i64::try_from(version).unwrap()}}));
+            actions.push(committed(version));
             actions.push(add(version));
             self.commit(share, table, version, &actions).await;
         }
@@ -120,6 +120,15 @@ impl World {
     pub(crate) async fn query_with(&self, table: &str, body: &Value, headers: &[(&str, &str)]) -> Answer {
         let path = format!("/shares/acme/schemas/data/tables/{table}/query");
         let mut request = request("POST", &path, ACME).map(|_| Body::from(body.to_string()));
+        for (name, value) in headers {
+            request.headers_mut().append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        self.send(request).await
+    }
+
+    /// A request with the token of `acme` and headers.
+    pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = request("GET", path, ACME);
         for (name, value) in headers {
             request.headers_mut().append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
@@ -164,6 +173,11 @@ pub(crate) fn opening(table: &str) -> Vec<Value> {
             "partitionColumns": [], "configuration": {"delta.enableChangeDataFeed": "true"}, "createdTime": 7,
         }}),
     ]
+}
+
+/// When a version was committed: a second after the one before it.
+pub(crate) fn committed(version: u64) -> Value {
+    json!({"commitInfo": {"timestamp": instant(NOW).millis() + 1_000 * i64::try_from(version).unwrap()}})
 }
 
 /// The file of a version.
@@ -215,9 +229,17 @@ impl Answer {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// What an end says; nothing if there is none.
+    pub(crate) fn end(&self) -> Value {
+        self.lines().last().map(|line| line["endStreamAction"].clone()).unwrap_or_default()
+    }
+
     /// The runs of the files in an answer of parquet format, by their URLs.
     pub(crate) fn runs(&self) -> Vec<String> {
-        let url = |line: &Value| Some(line.get("file")?.get("url")?.as_str()?.to_owned());
+        let url = |line: &Value| {
+            let file = ["file", "add", "remove", "cdf"].iter().find_map(|word| line.get(word))?;
+            Some(file.get("url")?.as_str()?.to_owned())
+        };
         let run = |url: String| url.rsplit_once('/').unwrap().1.split_once("-00000").unwrap().0.to_owned();
         self.lines().iter().filter_map(url).map(run).collect()
     }

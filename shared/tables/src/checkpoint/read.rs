@@ -7,88 +7,130 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, MapArray, StringArray, StructArray};
-use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 
-use crate::snapshot::actions::{CommitActions, TransactionAction};
+use super::object::{Gone, Out, Ranged};
+use crate::snapshot::FILE_BYTES;
+use crate::snapshot::actions::{CommitActions, Sidecar, TransactionAction};
 use crate::snapshot::{AddedFile, DeletionVector, Metadata, Protocol, RemovedFile};
 
 /// Actions in one batch.
-const BATCH_ROWS: usize = 4_096;
+const BATCH_ROWS: usize = 2_048;
 
-/// What of a checkpoint is read.
+/// What of a checkpoint is read behind its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Columns {
-    /// What a snapshot is made of.
-    Snapshot,
-    /// The `txn` actions only.
+    /// The protocol, the metadata, and where the rest lies.
+    Head,
+    /// The files.
+    Files,
+    /// The `txn` actions.
     Transactions,
-    /// Everything.
+    /// Everything but the head.
     All,
 }
 
 impl Columns {
     fn hold(self, action: &str, field: &str) -> bool {
-        let snapshot = match action {
-            "add" => {
-                matches!(field, "path" | "partitionValues" | "size" | "modificationTime" | "stats" | "deletionVector")
-            }
-            "protocol" | "metaData" => true,
+        let file = matches!(field, "path" | "partitionValues" | "size" | "deletionVector");
+        match action {
+            "protocol" | "metaData" | "sidecar" => self == Self::Head,
+            "add" => matches!(self, Self::Files | Self::All) && (file || matches!(field, "modificationTime" | "stats")),
+            "remove" => self == Self::All && (file || matches!(field, "deletionTimestamp" | "extendedFileMetadata")),
+            "txn" => matches!(self, Self::Transactions | Self::All),
             _ => false,
-        };
-        match self {
-            Self::Snapshot => snapshot,
-            Self::Transactions => action == "txn",
-            Self::All => {
-                snapshot
-                    || action == "txn"
-                    || action == "remove"
-                        && matches!(
-                            field,
-                            "path"
-                                | "deletionTimestamp"
-                                | "extendedFileMetadata"
-                                | "partitionValues"
-                                | "size"
-                                | "deletionVector"
-                        )
-            }
         }
     }
 }
 
-/// The actions of one file of a checkpoint, as if they were one commit of that time.
-pub(crate) fn read(file: Bytes, columns: Columns, timestamp: Timestamp) -> Result<CommitActions, PortError> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(unreadable)?;
-    let mask = mask(builder.parquet_schema(), columns);
-    let batches = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(unreadable)?;
+/// What a file of a checkpoint says of the table, and its footer.
+pub(super) fn head(file: &Ranged, timestamp: Timestamp) -> Result<(ArrowReaderMetadata, CommitActions), PortError> {
+    let footer = footer(file)?;
     let mut actions = CommitActions::at(timestamp);
-    for batch in batches {
+    for batch in decode(file, footer.clone(), Columns::Head)? {
         let batch = StructArray::from(batch.map_err(unreadable)?);
-        add_actions(&batch, &mut actions)?;
-        if columns != Columns::Snapshot {
-            transactions(&batch, &mut actions)?;
-        }
-        if columns == Columns::All {
-            remove_actions(&batch, &mut actions)?;
-        }
         protocol(&batch, &mut actions)?;
         metadata(&batch, &mut actions)?;
+        sidecars(&batch, &mut actions)?;
     }
-    Ok(actions)
+    Ok((footer, actions))
 }
 
-fn mask(schema: &SchemaDescriptor, columns: Columns) -> ProjectionMask {
+/// The actions of one file of a checkpoint, as if they were commits of that time.
+pub(super) fn batches(
+    file: &Ranged,
+    known: Option<ArrowReaderMetadata>,
+    columns: Columns,
+    timestamp: Timestamp,
+    out: &Out<CommitActions>,
+) -> Result<(), PortError> {
+    let footer = known.map_or_else(|| footer(file), Ok)?;
+    for batch in decode(file, footer, columns)? {
+        let batch = StructArray::from(batch.map_err(unreadable)?);
+        let mut actions = CommitActions::at(timestamp);
+        add_actions(&batch, &mut actions)?;
+        remove_actions(&batch, &mut actions)?;
+        transactions(&batch, &mut actions)?;
+        if let Err(Gone) = out.put(actions) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn footer(file: &Ranged) -> Result<ArrowReaderMetadata, PortError> {
+    ArrowReaderMetadata::load(file, ArrowReaderOptions::new().with_skip_arrow_metadata(true)).map_err(unreadable)
+}
+
+fn decode(file: &Ranged, footer: ArrowReaderMetadata, columns: Columns) -> Result<ParquetRecordBatchReader, PortError> {
+    let schema = footer.parquet_schema();
+    let leaves = leaves(schema, columns);
+    file.share_among(leaves.len());
+    let mask = ProjectionMask::leaves(schema, leaves);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file.clone(), footer);
+    builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(unreadable)
+}
+
+/// About what the files of a part take in memory: their texts, and a fixed size for each.
+pub(super) fn files_bytes(footer: &ArrowReaderMetadata) -> u64 {
+    let leaves = leaves(footer.parquet_schema(), Columns::Files);
+    let mut bytes = 0;
+    for group in footer.metadata().row_groups() {
+        for leaf in &leaves {
+            let Some(column) = group.columns().get(*leaf) else { continue };
+            bytes += u64::try_from(column.uncompressed_size()).unwrap_or_default();
+            if column.column_path().string() == "add.path" {
+                let nulls = column.statistics().and_then(Statistics::null_count_opt).unwrap_or_default();
+                let files = u64::try_from(column.num_values()).unwrap_or_default().saturating_sub(nulls);
+                bytes += files * FILE_BYTES;
+            }
+        }
+    }
+    bytes
+}
+
+fn leaves(schema: &SchemaDescriptor, columns: Columns) -> Vec<usize> {
     let wanted = schema.columns().iter().enumerate().filter_map(|(leaf, column)| match column.path().parts() {
         [action, field, ..] => columns.hold(action, field).then_some(leaf),
         _ => None,
     });
-    ProjectionMask::leaves(schema, wanted)
+    wanted.collect()
+}
+
+/// The files of a V2 checkpoint (PROTOCOL.md, "Sidecar File Information").
+fn sidecars(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
+    let Some(sidecar) = Group::of(batch, "sidecar")? else { return Ok(()) };
+    let path = sidecar.texts("path")?;
+    let paths = sidecar.rows().filter_map(|row| path.at(row));
+    actions.sidecars.extend(paths.map(|path| Sidecar { path: path.to_owned() }));
+    Ok(())
 }
 
 fn add_actions(batch: &StructArray, actions: &mut CommitActions) -> Result<(), PortError> {
@@ -318,6 +360,6 @@ fn mistyped() -> PortError {
     unreadable("a column has another type than the protocol says")
 }
 
-fn unreadable(source: impl Into<Box<dyn Error + Send + Sync>>) -> PortError {
+pub(super) fn unreadable(source: impl Into<Box<dyn Error + Send + Sync>>) -> PortError {
     PortError::new(PortErrorKind::InvalidData, "read a checkpoint", source)
 }

@@ -33,5 +33,5 @@ fn keep_from(listing: &Listing, cut_off: i64, hinted: Option<u64>) -> Option<u64
         .last()
         .map(|(version, _)| *version)?;
     let until = hinted.map_or(promised, |hinted| hinted.min(promised));
-    listing.complete(until).next().map(|(version, _)| version)
+    listing.complete(until).next().map(|checkpoint| checkpoint.version)
 }

@@ -19,6 +19,7 @@ pub(crate) struct CommitActions {
     pub(crate) adds: Vec<AddedFile>,
     pub(crate) changes: Vec<ChangeFile>,
     pub(crate) transactions: Vec<TransactionAction>,
+    pub(crate) sidecars: Vec<Sidecar>,
 }
 
 /// The `add` action: a file that joins the table, or takes the place of its earlier entry.
@@ -96,6 +97,12 @@ fn vector<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Arc<DeletionVect
     Ok(Option::<DeletionVector>::deserialize(input)?.map(Arc::new))
 }
 
+/// The `sidecar` action: a file with more of a V2 checkpoint's `add`s and `remove`s.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sidecar {
+    pub(crate) path: String,
+}
+
 /// The `txn` action.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -116,6 +123,7 @@ struct Line {
     meta_data: Option<MetadataAction>,
     commit_info: Option<CommitInfoAction>,
     txn: Option<TransactionAction>,
+    sidecar: Option<Sidecar>,
 }
 
 #[derive(Deserialize)]
@@ -158,8 +166,16 @@ struct CommitInfoAction {
 impl CommitActions {
     /// No actions, at a time.
     pub(crate) fn at(timestamp: Timestamp) -> Self {
-        let (removes, adds, changes, transactions) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { timestamp, protocol: None, metadata: None, removes, adds, changes, transactions }
+        Self {
+            timestamp,
+            protocol: None,
+            metadata: None,
+            removes: Vec::new(),
+            adds: Vec::new(),
+            changes: Vec::new(),
+            transactions: Vec::new(),
+            sidecars: Vec::new(),
+        }
     }
 
     /// Adds another part of the same checkpoint.
@@ -170,6 +186,12 @@ impl CommitActions {
         self.adds.extend(part.adds);
         self.changes.extend(part.changes);
         self.transactions.extend(part.transactions);
+        self.sidecars.extend(part.sidecars);
+    }
+
+    /// Forgets all but what a checkpoint says of the table.
+    pub(crate) fn keep_head(&mut self) {
+        (self.removes, self.adds, self.transactions) = (Vec::new(), Vec::new(), Vec::new());
     }
 
     /// Reads a log entry. `modified` is the entry's modification time: the commit's time if it does not say one.
@@ -181,6 +203,7 @@ impl CommitActions {
             actions.removes.extend(line.remove);
             actions.changes.extend(line.cdc);
             actions.transactions.extend(line.txn);
+            actions.sidecars.extend(line.sidecar);
             if let Some(protocol) = line.protocol {
                 actions.protocol = Some(Protocol {
                     min_reader_version: protocol.min_reader_version,

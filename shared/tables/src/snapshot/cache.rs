@@ -1,18 +1,33 @@
-//! Snapshots that a warm process keeps. Bounded by files, the least recently used table goes first.
+//! Snapshots that a warm process keeps. Bounded by bytes, the least recently used table goes first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Base, Snapshot};
+use super::{Base, File, Metadata, Snapshot};
 
 /// Versions kept of one table: readers of a version that was just overtaken (a proof) find it still there.
 const VERSIONS_MAX: usize = 4;
 
+/// What may be kept, in about the bytes that it takes in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptBytes {
+    /// Of all tables together.
+    pub together_max: u64,
+    /// Of one table: one that is larger is read from the store each time, a part at a time.
+    pub table_max: u64,
+}
+
+impl Default for KeptBytes {
+    fn default() -> Self {
+        Self { together_max: 48 << 20, table_max: 24 << 20 }
+    }
+}
+
 /// The kept snapshots by table path and version.
 #[derive(Debug)]
 pub(super) struct SnapshotCache {
-    files_max: usize,
-    files: usize,
+    bounds: KeptBytes,
+    bytes: u64,
     tick: u64,
     tables: BTreeMap<String, Entry>,
 }
@@ -20,17 +35,47 @@ pub(super) struct SnapshotCache {
 #[derive(Debug, Default)]
 struct Entry {
     used_tick: u64,
+    /// What all versions take.
+    bytes: u64,
     versions: BTreeMap<u64, Arc<Snapshot>>,
 }
 
-/// Files count once for each kept version although versions share them, and a table without files counts as one.
-fn weight(snapshot: &Snapshot) -> usize {
-    snapshot.file_count().max(1)
+impl Entry {
+    /// What the versions take together: chunks and metadata that they share count once.
+    fn weigh(&self) -> u64 {
+        let (mut chunks, mut metadata) = (BTreeSet::new(), BTreeSet::new());
+        let mut bytes = 0;
+        for snapshot in self.versions.values() {
+            bytes += FIXED_BYTES;
+            if metadata.insert(Arc::as_ptr(&snapshot.metadata)) {
+                bytes += metadata_bytes(&snapshot.metadata);
+            }
+            for (chunk, chunk_bytes) in snapshot.files.weighed() {
+                if chunks.insert(Arc::as_ptr(chunk).cast::<Arc<File>>()) {
+                    bytes += chunk_bytes;
+                }
+            }
+        }
+        bytes
+    }
+}
+
+/// What a snapshot takes beside its files and its metadata.
+const FIXED_BYTES: u64 = 1_024;
+
+fn metadata_bytes(metadata: &Metadata) -> u64 {
+    let configuration: usize = metadata.configuration.iter().map(|(key, value)| key.len() + value.len() + 48).sum();
+    (metadata.schema_string.len() + configuration) as u64
 }
 
 impl SnapshotCache {
-    pub(super) fn new(files_max: usize) -> Self {
-        Self { files_max, files: 0, tick: 0, tables: BTreeMap::new() }
+    pub(super) fn new(bounds: KeptBytes) -> Self {
+        Self { bounds, bytes: 0, tick: 0, tables: BTreeMap::new() }
+    }
+
+    /// What one table may take.
+    pub(super) fn table_bytes_max(&self) -> u64 {
+        self.bounds.table_max
     }
 
     /// The newest kept snapshot of a table that is not newer than the version, and has the order of the base.
@@ -47,34 +92,31 @@ impl SnapshotCache {
         older.find(|snapshot| base.is_none_or(|base| snapshot.base == base)).cloned()
     }
 
-    /// Keeps a snapshot and lets older ones go until the bound holds.
+    /// Keeps a snapshot and lets older ones go until the bounds hold. A table that became too large is not kept at all.
     pub(super) fn keep(&mut self, path: &str, snapshot: Arc<Snapshot>) {
         self.tick += 1;
-        let entry = self.tables.entry(path.to_owned()).or_default();
+        let mut entry = self.tables.remove(path).unwrap_or_default();
+        self.bytes -= entry.bytes;
+        if snapshot.files.total().kept_bytes > self.bounds.table_max {
+            return;
+        }
         entry.used_tick = self.tick;
-        self.files += weight(&snapshot);
-        if let Some(before) = entry.versions.insert(snapshot.version, snapshot) {
-            self.files -= weight(&before);
+        entry.versions.insert(snapshot.version, snapshot);
+        entry.bytes = entry.weigh();
+        while entry.versions.len() > VERSIONS_MAX || entry.versions.len() > 1 && entry.bytes > self.bounds.table_max {
+            entry.versions.pop_first();
+            entry.bytes = entry.weigh();
         }
-        if entry.versions.len() > VERSIONS_MAX
-            && let Some((_, oldest)) = entry.versions.pop_first()
-        {
-            self.files -= weight(&oldest);
-        }
-        while self.files > self.files_max && self.drop_one() {}
+        self.bytes += entry.bytes;
+        self.tables.insert(path.to_owned(), entry);
+        while self.bytes > self.bounds.together_max && self.drop_one() {}
     }
 
-    /// Drops the oldest version of the table that was used longest ago.
+    /// Drops the table that was used longest ago.
     fn drop_one(&mut self) -> bool {
         let oldest = self.tables.iter().min_by_key(|(_, entry)| entry.used_tick).map(|(path, _)| path.clone());
-        let Some(path) = oldest else { return false };
-        let Some(entry) = self.tables.get_mut(&path) else { return false };
-        if let Some((_, snapshot)) = entry.versions.pop_first() {
-            self.files -= weight(&snapshot);
-        }
-        if entry.versions.is_empty() {
-            self.tables.remove(&path);
-        }
+        let Some(entry) = oldest.and_then(|path| self.tables.remove(&path)) else { return false };
+        self.bytes -= entry.bytes;
         true
     }
 }

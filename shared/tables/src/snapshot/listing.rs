@@ -1,12 +1,13 @@
 //! What a listing of a log says: which versions there are, and where their replay can begin.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
 use object_store::ObjectMeta;
 
 use super::Base;
-use crate::checkpoint::LogFile;
+use crate::checkpoint::{self, CheckpointFiles, LogFile};
 
 /// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
 const CHECKPOINTS_TRIED: usize = 3;
@@ -15,9 +16,20 @@ const CHECKPOINTS_TRIED: usize = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
     commits: BTreeMap<u64, ObjectMeta>,
-    /// Parts by version and number of parts.
-    checkpoints: BTreeMap<(u64, u32), BTreeMap<u32, ObjectMeta>>,
-    v2: BTreeSet<u64>,
+    /// Parts by version and form.
+    checkpoints: BTreeMap<(u64, Form), BTreeMap<u32, ObjectMeta>>,
+    /// The sidecars of V2 checkpoints, by name.
+    sidecars: Arc<BTreeMap<String, ObjectMeta>>,
+}
+
+/// How a checkpoint is named. There may be several of one version; the greatest is tried first, everywhere, because they
+/// may say their files in different orders.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    /// By a UUID: one file.
+    Uuid(String),
+    /// By the number of its parts.
+    Classic(u32),
 }
 
 /// A way to read a version.
@@ -26,13 +38,13 @@ pub(super) struct Plan {
     /// The version that is read.
     pub(super) version: u64,
     /// The complete checkpoint to begin with, and all its parts.
-    pub(super) checkpoint: Option<(u64, Vec<ObjectMeta>)>,
+    pub(super) checkpoint: Option<CheckpointFiles>,
 }
 
 impl Plan {
     /// The version of the checkpoint.
     pub(super) fn checkpoint(&self) -> Option<u64> {
-        self.checkpoint.as_ref().map(|(version, _)| *version)
+        self.checkpoint.as_ref().map(|checkpoint| checkpoint.version)
     }
 
     /// What the order of the files begins with.
@@ -48,19 +60,29 @@ impl Plan {
 
 impl Listing {
     pub(super) fn put(&mut self, meta: ObjectMeta) {
-        match meta.location.filename().and_then(LogFile::parse) {
+        let folder = meta.location.parts().rev().nth(1);
+        let name = meta.location.filename().unwrap_or_default();
+        match folder.as_ref().map(AsRef::as_ref) {
+            Some("_delta_log") => {}
+            Some(checkpoint::SIDECARS) => {
+                Arc::make_mut(&mut self.sidecars).insert(name.to_owned(), meta);
+                return;
+            }
+            Some(_) | None => return,
+        }
+        match LogFile::parse(name) {
             Some(LogFile::Commit(version)) => {
                 self.commits.insert(version, meta);
             }
             Some(LogFile::Checkpoint(version)) => {
-                self.checkpoints.entry((version, 1)).or_default().insert(1, meta);
+                self.checkpoints.entry((version, Form::Classic(1))).or_default().insert(1, meta);
             }
             // A single part of one is another name of a single-file checkpoint; the latter has its place already.
             Some(LogFile::Part { version, part, parts }) => {
-                self.checkpoints.entry((version, parts)).or_default().entry(part).or_insert(meta);
+                self.checkpoints.entry((version, Form::Classic(parts))).or_default().entry(part).or_insert(meta);
             }
             Some(LogFile::V2(version)) => {
-                self.v2.insert(version);
+                self.checkpoints.entry((version, Form::Uuid(name.to_owned()))).or_default().insert(1, meta);
             }
             None => {}
         }
@@ -74,7 +96,7 @@ impl Listing {
 
     /// The newest complete checkpoint.
     pub(crate) fn newest_checkpoint(&self) -> Option<u64> {
-        self.complete(u64::MAX).next().map(|(version, _)| version)
+        self.complete(u64::MAX).next().map(|checkpoint| checkpoint.version)
     }
 
     /// The commits, in order.
@@ -88,11 +110,17 @@ impl Listing {
     }
 
     /// Complete checkpoints that are not newer than a version, newest first.
-    pub(crate) fn complete(&self, until: u64) -> impl Iterator<Item = (u64, Vec<ObjectMeta>)> {
-        let checkpoints = self.checkpoints.range(..=(until, u32::MAX)).rev();
-        checkpoints
-            .filter(|((_, parts), found)| usize::try_from(*parts).is_ok_and(|parts| parts == found.len()))
-            .map(|((version, _), found)| (*version, found.values().cloned().collect()))
+    pub(crate) fn complete(&self, until: u64) -> impl Iterator<Item = CheckpointFiles> {
+        let checkpoints = self.checkpoints.iter().rev().skip_while(move |((version, _), _)| until < *version);
+        let whole = checkpoints.filter(|((_, form), found)| match form {
+            Form::Uuid(_) => true,
+            Form::Classic(parts) => usize::try_from(*parts).is_ok_and(|parts| parts == found.len()),
+        });
+        whole.map(|((version, _), found)| CheckpointFiles {
+            version: *version,
+            parts: found.values().cloned().collect(),
+            sidecars: self.sidecars.clone(),
+        })
     }
 
     /// The ways to read a version (the newest, if none is given), the cheapest first; only those from the base, if one
@@ -122,9 +150,6 @@ impl Listing {
 
     /// Why a version cannot be read.
     fn unreadable(&self, version: u64) -> PortError {
-        if self.v2.range(..=version).next().is_some() {
-            return broken("the version needs a V2 checkpoint, which is not read; write a classic one");
-        }
         let oldest = self.commits.first_key_value().map_or(0, |(version, _)| *version);
         let whole = self.commits.keys().filter(|found| **found <= version).count();
         let gap = u64::try_from(whole) != Ok((version + 1).saturating_sub(oldest));

@@ -1,7 +1,8 @@
 //! Finds and fetches log entries and checkpoints: from what is kept if it can, else from a listing.
 
+use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
@@ -10,15 +11,15 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::actions::CommitActions;
-use super::cache::SnapshotCache;
+use super::actions::{CommitActions, commit_time};
+use super::cache::{KeptBytes, SnapshotCache};
+use super::files::FileList;
 use super::listing::{Listing, Plan, missing};
-use super::{Base, Before, Ledger, Replay, Snapshot, TableState, TableView};
-use crate::checkpoint::{self, Columns, Hint};
+use super::replay::{Before, Ledger, Partitions, Replay};
+use super::view::{Base, CheckpointRest, TableView};
+use super::{Metadata, Protocol, Snapshot, TableState};
+use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Columns, Hint, is_useless};
 use crate::log::port_error;
-
-/// Files of all kept snapshots together; at about 1 kB of statistics each, some 250 MB.
-const KEPT_FILES_MAX: usize = 250_000;
 
 /// Log entries that are fetched at once.
 pub(super) const FETCHES_AT_ONCE: usize = 16;
@@ -26,10 +27,10 @@ pub(super) const FETCHES_AT_ONCE: usize = 16;
 /// Entries behind a kept snapshot that are asked for one by one before a listing is cheaper.
 const PROBES_MAX: u64 = 16;
 
-/// The largest log entry, or part of a checkpoint, that is read.
+/// The largest log entry that is read.
 const ENTRY_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 
-/// Reads snapshots of the tables in one object store, and keeps the newest for the next read.
+/// Reads the logs of the tables in one object store, and keeps what is newest for the next read.
 ///
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
 /// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
@@ -46,13 +47,13 @@ impl TableReader {
     /// A reader that keeps nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self::with_kept_files_max(store, KEPT_FILES_MAX)
+        Self::keeping(store, KeptBytes::default())
     }
 
-    /// A reader that keeps snapshots of at most so many files together.
+    /// A reader that keeps so much.
     #[must_use]
-    pub fn with_kept_files_max(store: Arc<dyn ObjectStore>, files_max: usize) -> Self {
-        Self { store, kept: Mutex::new(SnapshotCache::new(files_max)) }
+    pub fn keeping(store: Arc<dyn ObjectStore>, bounds: KeptBytes) -> Self {
+        Self { store, kept: Mutex::new(SnapshotCache::new(bounds)) }
     }
 
     /// The snapshot of the table at `path` (without a slash at the end), at a version or at the newest one.
@@ -62,35 +63,67 @@ impl TableReader {
     /// `NotFound` if the table or the version is not there (any more), `InvalidData` if the log has a gap, an entry
     /// cannot be understood, or a file has a deletion vector, else what the store failed with.
     pub async fn snapshot(&self, path: &str, version: Option<u64>) -> Result<Arc<Snapshot>, PortError> {
-        self.at(path, version, None).await?.without_vectors()
+        let snapshot = match self.warm(path, version, None).await? {
+            Some(snapshot) => snapshot,
+            None => self.keep(path, self.whole(path, version).await?),
+        };
+        snapshot.without_vectors()
     }
 
     /// Opens the table at `path` (without a slash at the end) for reading its files, at a version or at the newest one,
-    /// in the order that a base makes, or any.
+    /// in the order that a base makes, or any. A table that is too large to keep is read as its files are asked for.
     ///
     /// # Errors
     ///
     /// As [`TableReader::snapshot`], but for deletion vectors; `NotFound`, too, if the base is not there any more.
     pub async fn open(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<TableView, PortError> {
-        self.at(path, version, base).await.map(TableView::kept)
+        if let Some(snapshot) = self.warm(path, version, base).await? {
+            return Ok(TableView::kept(snapshot));
+        }
+        let bytes_max = self.kept().table_bytes_max();
+        let mut ways = self.ways(path, version, base).await?;
+        loop {
+            let begun = self.begin_next(path, &mut ways).await?;
+            match begun.files(bytes_max).await? {
+                Collected::All(files) => return Ok(TableView::kept(self.keep(path, begun.snapshot(files)?))),
+                Collected::TooMuch => return begun.view(),
+                Collected::Unreadable => {}
+            }
+        }
     }
 
-    async fn at(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<Arc<Snapshot>, PortError> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).newest_until(path, version, base);
-        let snapshot = match (kept, version) {
-            (Some(kept), Some(version)) if kept.version == version => return Ok(kept),
-            (Some(kept), Some(version)) if version - kept.version <= PROBES_MAX => {
-                self.advance_to(path, &kept, version).await?
-            }
-            (Some(kept), None) => match self.advance(path, &kept, base).await? {
-                Some(newer) => newer,
-                None => return Ok(kept),
-            },
-            (_, version) => self.cold(path, version, base).await?,
-        };
+    fn kept(&self) -> MutexGuard<'_, SnapshotCache> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, path: &str, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(path, snapshot.clone());
-        Ok(snapshot)
+        self.kept().keep(path, snapshot.clone());
+        snapshot
+    }
+
+    /// The version from what is kept of the table and the commits behind that; `None` if a cold read is cheaper, or the
+    /// only way.
+    async fn warm(
+        &self,
+        path: &str,
+        version: Option<u64>,
+        base: Option<Base>,
+    ) -> Result<Option<Arc<Snapshot>>, PortError> {
+        let Some(kept) = self.kept().newest_until(path, version, base) else { return Ok(None) };
+        let replay = match version {
+            Some(version) if version == kept.version => return Ok(Some(kept)),
+            Some(version) if version - kept.version <= PROBES_MAX => {
+                self.tail(path, kept.version + 1..=version).await?
+            }
+            Some(_) => return Ok(None),
+            None => match self.advance(path, kept.version, base).await? {
+                Advance::Nothing => return Ok(Some(kept)),
+                Advance::ByCommits(replay) => replay,
+                Advance::ByCheckpoint => return Ok(None),
+            },
+        };
+        Ok(Some(self.keep(path, replay.onto((&*kept).into())?)))
     }
 
     /// The version of an application's newest `txn` action in the table at `path`.
@@ -104,7 +137,7 @@ impl TableReader {
             let found = commit.transactions.into_iter().rfind(|transaction| transaction.app_id == application_id);
             newest = found.map(|transaction| transaction.version).or(newest);
         };
-        match self.scan(path, None, None, Columns::Transactions, &mut look).await {
+        match self.scan(path, Columns::Transactions, &mut look).await {
             Ok(_) => Ok(newest),
             Err(error) if error.kind == PortErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -132,126 +165,146 @@ impl TableReader {
             ledger.apply(&commit);
             replay.apply(version, commit);
         };
-        let checkpoint = self.scan(path, None, None, Columns::All, &mut add).await?;
-        let before = Before { base: Base(checkpoint), ..Before::default() };
-        let snapshot = Arc::new(replay.onto(before)?).without_vectors()?;
-        Ok(TableState { snapshot, ledger, checkpoint })
+        let base = self.scan(path, Columns::All, &mut add).await?;
+        let snapshot = Arc::new(replay.onto(Before { base, ..Before::default() })?).without_vectors()?;
+        Ok(TableState { snapshot, ledger, checkpoint: base.0 })
     }
 
-    /// Applies every commit behind a snapshot; `None` if there is none.
-    async fn advance(&self, path: &str, kept: &Snapshot, base: Option<Base>) -> Result<Option<Snapshot>, PortError> {
+    /// What there is behind a kept version.
+    async fn advance(&self, path: &str, kept: u64, base: Option<Base>) -> Result<Advance, PortError> {
         let mut replay = Replay::default();
-        let mut next = kept.version + 1;
-        while next <= kept.version + PROBES_MAX {
+        let mut next = kept + 1;
+        while next <= kept + PROBES_MAX {
             match fetch(&*self.store, path, next).await? {
                 Some(commit) => replay.apply(next, commit),
-                None if next == kept.version + 1 => return Ok(None),
-                None => return replay.onto(kept.into()).map(Some),
+                None if next == kept + 1 => return Ok(Advance::Nothing),
+                None => return Ok(Advance::ByCommits(replay)),
             }
             next += 1;
         }
         let listed = self.list(path, Some(next)).await?;
         if base.is_none() && listed.newest_checkpoint().is_some() {
-            return self.cold(path, None, None).await.map(Some);
+            return Ok(Advance::ByCheckpoint);
         }
         if let Some(newest) = listed.newest() {
             self.replay(path, next..=newest, &mut |version, commit| replay.apply(version, commit)).await?;
         }
-        replay.onto(kept.into()).map(Some)
+        Ok(Advance::ByCommits(replay))
     }
 
-    async fn advance_to(&self, path: &str, kept: &Snapshot, version: u64) -> Result<Snapshot, PortError> {
+    async fn tail(&self, path: &str, versions: RangeInclusive<u64>) -> Result<Replay, PortError> {
         let mut replay = Replay::default();
-        let versions = kept.version + 1..=version;
         self.replay(path, versions, &mut |version, commit| replay.apply(version, commit)).await?;
-        replay.onto(kept.into())
+        Ok(replay)
     }
 
-    /// Reads a version from the newest checkpoint that leads to it, or from the base.
-    async fn cold(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<Snapshot, PortError> {
-        let mut replay = Replay::default();
-        let mut take = |version, commit| replay.apply(version, commit);
-        let base = Base(self.scan(path, version, base, Columns::Snapshot, &mut take).await?);
-        replay.onto(Before { base, ..Before::default() })
+    /// Reads a version from the newest checkpoint that leads to it, however large it is.
+    async fn whole(&self, path: &str, version: Option<u64>) -> Result<Snapshot, PortError> {
+        let mut ways = self.ways(path, version, None).await?;
+        loop {
+            let begun = self.begin_next(path, &mut ways).await?;
+            if let Collected::All(files) = begun.files(u64::MAX).await? {
+                return begun.snapshot(files);
+            }
+        }
     }
 
-    /// Hands a checkpoint and the commits behind it, or all commits, to `take`, in order. The hint saves listing the
-    /// whole log; without it, or if it leads nowhere, the listing is whole. Returns the checkpoint that it began with.
+    /// Hands the newest checkpoint and the commits behind it, or all commits, to `take`, in order. Returns what it began
+    /// with.
     async fn scan(
         &self,
         path: &str,
-        version: Option<u64>,
-        base: Option<Base>,
         columns: Columns,
         take: &mut (dyn FnMut(u64, CommitActions) + Send),
-    ) -> Result<Option<u64>, PortError> {
+    ) -> Result<Base, PortError> {
+        let mut ways = self.ways(path, None, None).await?;
+        loop {
+            let plan = self.next_plan(path, &mut ways).await?;
+            if let Some(files) = &plan.checkpoint {
+                let Some((checkpoint, time)) = self.open_checkpoint(path, files, plan.version).await? else { continue };
+                let mut whole = match checkpoint.read(columns).all().await {
+                    Ok(whole) => whole,
+                    Err(error) if is_useless(&error) => continue,
+                    Err(error) => return Err(error),
+                };
+                whole.join(checkpoint.head);
+                whole.timestamp = time;
+                take(files.version, whole);
+            }
+            self.replay(path, plan.first_commit()..=plan.version, take).await?;
+            return Ok(plan.base());
+        }
+    }
+
+    /// The ways to read a version. The hint saves listing the whole log; without it, or if it leads nowhere, the listing
+    /// is whole. A base says by itself where to begin.
+    async fn ways(&self, path: &str, version: Option<u64>, base: Option<Base>) -> Result<Ways, PortError> {
         let begin = match base {
             Some(Base(begin)) => begin,
             None => self.hint(path).await?.map(|hint| hint.version),
         };
+        let mut plans = Vec::new();
         if let Some(begin) = begin.filter(|begin| version.is_none_or(|version| *begin <= version)) {
-            let listing = self.list(path, Some(begin)).await?;
-            // A listing that begins in the middle has no way from version 0.
-            if let Ok(plans) = listing.plans(version, base) {
-                for plan in plans.into_iter().filter(|plan| plan.checkpoint.is_some()) {
-                    let checkpoint = plan.checkpoint();
-                    if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
-                        return Ok(checkpoint);
-                    }
-                }
-            }
+            // A listing that begins in the middle has no way from version 0, and may have none at all.
+            plans = self.list(path, Some(begin)).await?.plans(version, base).unwrap_or_default();
+            plans.retain(|plan| plan.checkpoint.is_some());
         }
-        let listing = self.list(path, None).await?;
-        for plan in listing.plans(version, base)? {
-            let checkpoint = plan.checkpoint();
-            if self.follow(path, plan, columns, take).await? == Followed::ToTheEnd {
-                return Ok(checkpoint);
-            }
-        }
-        Err(PortError::new(PortErrorKind::InvalidData, "read a table's log", "no checkpoint of it can be read"))
+        Ok(Ways { version, base, plans: plans.into(), listed: Listed::TheEnd })
     }
 
-    async fn follow(
+    async fn next_plan(&self, path: &str, ways: &mut Ways) -> Result<Plan, PortError> {
+        if ways.plans.is_empty() && ways.listed == Listed::TheEnd {
+            ways.listed = Listed::Whole;
+            ways.plans = self.list(path, None).await?.plans(ways.version, ways.base)?.into();
+        }
+        let none =
+            || PortError::new(PortErrorKind::InvalidData, "read a table's log", "no checkpoint of it can be read");
+        ways.plans.pop_front().ok_or_else(none)
+    }
+
+    /// Takes the next way whose checkpoint can be opened, and reads the commits behind it.
+    async fn begin_next(&self, path: &str, ways: &mut Ways) -> Result<Begun, PortError> {
+        loop {
+            let plan = self.next_plan(path, ways).await?;
+            let tail = self.tail(path, plan.first_commit()..=plan.version);
+            let Some(files) = &plan.checkpoint else {
+                return Ok(Begun { base: plan.base(), checkpoint: None, tail: tail.await? });
+            };
+            let (checkpoint, tail) = futures::join!(self.open_checkpoint(path, files, plan.version), tail);
+            let Some((checkpoint, time)) = checkpoint? else { continue };
+            let mut tail = tail?;
+            if files.version == plan.version {
+                tail.reach(files.version, time);
+            }
+            return Ok(Begun { base: plan.base(), checkpoint: Some((files.version, checkpoint)), tail });
+        }
+    }
+
+    /// Opens a checkpoint on the way to a version, and says the time of its version; `None` if it cannot be read, or is
+    /// gone. Its files have the time of the checkpoint itself, to whatever version they are read.
+    async fn open_checkpoint(
         &self,
         path: &str,
-        plan: Plan,
-        columns: Columns,
-        take: &mut (dyn FnMut(u64, CommitActions) + Send),
-    ) -> Result<Followed, PortError> {
-        let first = plan.first_commit();
-        if let Some((version, parts)) = plan.checkpoint {
-            // The time of a version is its commit's to say.
-            let head =
-                async { if version == plan.version { bytes(&*self.store, path, version).await } else { Ok(None) } };
-            let fetch = async {
-                let mut fetched = Vec::with_capacity(parts.len());
-                for part in &parts {
-                    fetched.push(get(&*self.store, &part.location).await?);
-                }
-                Ok(fetched)
-            };
-            let (head, fetched) = futures::try_join!(head, fetch)?;
-            let mut whole: Option<CommitActions> = None;
-            for part in fetched {
-                let Some((bytes, modified)) = part else { return Ok(Followed::Nowhere) };
-                let time = match &head {
-                    Some((text, modified)) => CommitActions::parse(text, *modified)?.timestamp,
-                    None => modified,
-                };
-                let part = match checkpoint::read(bytes, columns, time) {
-                    Ok(part) => part,
-                    Err(error) if error.kind == PortErrorKind::InvalidData => return Ok(Followed::Nowhere),
-                    Err(error) => return Err(error),
-                };
-                match &mut whole {
-                    Some(whole) => whole.join(part),
-                    None => whole = Some(part),
-                }
+        files: &CheckpointFiles,
+        version: u64,
+    ) -> Result<Option<(Checkpoint, Timestamp)>, PortError> {
+        let modified = files.parts.first().map(|part| part.last_modified.timestamp_millis());
+        let modified =
+            modified.and_then(Timestamp::from_millis).ok_or_else(|| missing("the checkpoint has no time"))?;
+        // The time of a version is its commit's to say.
+        let time = async {
+            if files.version != version {
+                return Ok(modified);
             }
-            take(version, whole.ok_or_else(|| missing("the checkpoint has no parts"))?);
+            let commit = bytes(&*self.store, path, version).await?;
+            commit.map_or(Ok(modified), |(text, modified)| commit_time(&text, modified))
+        };
+        let (opened, time) = futures::join!(Checkpoint::open(&self.store, files, modified), time);
+        match opened {
+            Ok(checkpoint) => Ok(Some((checkpoint, time?))),
+            Err(error) if is_useless(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-        self.replay(path, first..=plan.version, take).await?;
-        Ok(Followed::ToTheEnd)
     }
 
     /// Fetches commits side by side and hands them on in order.
@@ -327,12 +380,91 @@ async fn get(store: &dyn ObjectStore, location: &Path) -> Result<Option<(Bytes, 
     Ok(Some((text, modified)))
 }
 
-/// Whether a plan led to its version.
+/// What there is behind a kept version.
+enum Advance {
+    Nothing,
+    ByCommits(Replay),
+    /// So many commits that the checkpoint before the last of them is cheaper.
+    ByCheckpoint,
+}
+
+/// The ways to read a version that were not taken yet.
+struct Ways {
+    version: Option<u64>,
+    base: Option<Base>,
+    plans: VecDeque<Plan>,
+    listed: Listed,
+}
+
+/// How much of the log was listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Followed {
-    ToTheEnd,
-    /// The checkpoint cannot be read, or is gone.
-    Nowhere,
+enum Listed {
+    TheEnd,
+    Whole,
+}
+
+/// A way to a version of which the commits were read, and the files of the checkpoint were not.
+struct Begun {
+    base: Base,
+    checkpoint: Option<(u64, Checkpoint)>,
+    tail: Replay,
+}
+
+/// The files of a checkpoint.
+enum Collected {
+    All(FileList),
+    TooMuch,
+    Unreadable,
+}
+
+impl Begun {
+    /// The files of the checkpoint, if they and what the commits added take so much memory at most.
+    async fn files(&self, bytes_max: u64) -> Result<Collected, PortError> {
+        let mut files = FileList::default();
+        let tail_bytes = self.tail.kept_bytes();
+        let Some((version, checkpoint)) = &self.checkpoint else {
+            return Ok(if tail_bytes > bytes_max { Collected::TooMuch } else { Collected::All(files) });
+        };
+        if tail_bytes.saturating_add(checkpoint.files_bytes) > bytes_max {
+            return Ok(Collected::TooMuch);
+        }
+        let (mut reading, mut partitions) = (checkpoint.read(Columns::Files), Partitions::default());
+        loop {
+            let actions = match reading.next().await {
+                Ok(Some(actions)) => actions,
+                Ok(None) => return Ok(Collected::All(files)),
+                Err(error) if is_useless(&error) => return Ok(Collected::Unreadable),
+                Err(error) => return Err(error),
+            };
+            let some = actions.adds.into_iter();
+            files.extend(some.map(|add| Arc::new(partitions.file(add, *version, actions.timestamp))).collect());
+            if files.total().kept_bytes + tail_bytes > bytes_max {
+                return Ok(Collected::TooMuch);
+            }
+        }
+    }
+
+    fn snapshot(self, files: FileList) -> Result<Snapshot, PortError> {
+        let (protocol, metadata) = head(self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint));
+        self.tail.onto(Before { base: self.base, protocol, metadata, files })
+    }
+
+    fn view(self) -> Result<TableView, PortError> {
+        let (protocol, metadata) = head(self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint));
+        let rest = self.checkpoint.map(|(version, checkpoint)| CheckpointRest {
+            reading: checkpoint.read(Columns::Files),
+            version,
+            timestamp: checkpoint.head.timestamp,
+        });
+        let before = Before { base: self.base, protocol, metadata, files: FileList::default() };
+        Ok(TableView::streamed(self.tail.replayed(before)?, rest))
+    }
+}
+
+fn head(checkpoint: Option<&Checkpoint>) -> (Option<Arc<Protocol>>, Option<Arc<Metadata>>) {
+    let head = checkpoint.map(|checkpoint| &checkpoint.head);
+    let protocol = head.and_then(|head| head.protocol.clone()).map(Arc::new);
+    (protocol, head.and_then(|head| head.metadata.clone()).map(Arc::new))
 }
 
 /// Where a table's log lies.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,8 +15,13 @@ use object_store::{
 };
 use serde_json::json;
 
+use super::actions::CommitActions;
+use super::replay::{Before, Replay};
 use super::*;
 
+mod checkpoints;
+mod forms;
+mod histories;
 mod open;
 
 const PATH: &str = "connectors/acme/WF_A__V1";
@@ -27,6 +32,8 @@ struct Counted {
     store: InMemory,
     gets: AtomicUsize,
     lists: AtomicUsize,
+    /// The most bytes of one answer.
+    most: AtomicU64,
 }
 
 impl fmt::Display for Counted {
@@ -47,7 +54,9 @@ impl ObjectStore for Counted {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.gets.fetch_add(1, Ordering::Relaxed);
-        self.store.get_opts(location, options).await
+        let found = self.store.get_opts(location, options).await?;
+        self.most.fetch_max(found.range.end - found.range.start, Ordering::Relaxed);
+        Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
@@ -225,7 +234,7 @@ async fn kept_files_are_bounded_and_the_least_used_table_goes_first() {
     for path in ["a", "b", "c"] {
         store.with_versions(path, 0..4).await;
     }
-    let reader = TableReader::with_kept_files_max(store.clone(), 8);
+    let reader = TableReader::keeping(store.clone(), KeptBytes { together_max: 5_600, table_max: 1 << 20 });
     for path in ["a", "b", "a", "c"] {
         reader.snapshot(path, None).await.unwrap();
     }

@@ -106,8 +106,8 @@ impl TableReader {
             Some((text, modified)) => commit_time(&text, modified),
             None => listing
                 .complete(version)
-                .find(|(found, _)| *found == version)
-                .and_then(|(_, files)| files.first().map(|file| file.last_modified.timestamp_millis()))
+                .find(|checkpoint| checkpoint.version == version)
+                .and_then(|checkpoint| checkpoint.parts.first().map(|part| part.last_modified.timestamp_millis()))
                 .and_then(Timestamp::from_millis)
                 .ok_or_else(|| missing("a version of the table's log is not there")),
         }
@@ -128,7 +128,7 @@ fn readable(listing: &Listing) -> Result<RangeInclusive<u64>, PortError> {
         0 => Some(0),
         _ => listing
             .complete(newest)
-            .map(|(version, _)| version)
+            .map(|checkpoint| checkpoint.version)
             .take_while(|version| first_commit <= version + 1)
             .last(),
     };

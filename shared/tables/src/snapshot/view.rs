@@ -1,11 +1,17 @@
-//! A table opened for reading its files, a few thousand at a time.
+//! A table opened for reading its files, a few thousand at a time: from what is kept, or straight from a checkpoint.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use delivery::ports::PortError;
 use delivery::timestamp::Timestamp;
 
+use super::replay::{Partitions, Replayed};
 use super::{File, Metadata, Protocol, Snapshot};
+use crate::checkpoint::Reading;
+
+/// The most files that are handed out at once behind a checkpoint.
+const FILES_AT_ONCE: usize = 1_024;
 
 /// Where a listing of files begins: the checkpoint it is based on, so that pages made by other processes keep one order.
 /// `None`: from version 0.
@@ -22,6 +28,9 @@ pub struct Counts {
 }
 
 /// A table at one version, and a place in the list of its files.
+///
+/// The view of a table that is too large to keep holds what the commits behind its checkpoint did, and a few thousand
+/// files of the checkpoint: its memory grows with the former only.
 #[derive(Debug)]
 pub struct TableView {
     /// The table version.
@@ -36,8 +45,31 @@ pub struct TableView {
     pub base: Base,
     /// How much the table holds, if that is known before its files are read.
     pub counts: Option<Counts>,
-    snapshot: Arc<Snapshot>,
-    next_chunk: usize,
+    rest: Rest,
+}
+
+/// The files that were not handed out yet.
+#[derive(Debug)]
+enum Rest {
+    Kept { snapshot: Arc<Snapshot>, next_chunk: usize },
+    Streamed(Box<Streamed>),
+}
+
+/// First the checkpoint's files but for those that later commits touched, then the files that these added.
+#[derive(Debug)]
+struct Streamed {
+    checkpoint: Option<CheckpointRest>,
+    touched: HashSet<String>,
+    added: std::vec::IntoIter<Option<Arc<File>>>,
+    partitions: Partitions,
+}
+
+/// A checkpoint under way.
+#[derive(Debug)]
+pub(super) struct CheckpointRest {
+    pub(super) reading: Reading,
+    pub(super) version: u64,
+    pub(super) timestamp: Timestamp,
 }
 
 impl TableView {
@@ -49,9 +81,15 @@ impl TableView {
             metadata: snapshot.metadata.clone(),
             base: snapshot.base,
             counts: Some(Counts { files: snapshot.file_count(), bytes: snapshot.size_bytes() }),
-            snapshot,
-            next_chunk: 0,
+            rest: Rest::Kept { snapshot, next_chunk: 0 },
         }
+    }
+
+    pub(super) fn streamed(replayed: Replayed, checkpoint: Option<CheckpointRest>) -> Self {
+        let Replayed { version, timestamp, protocol, metadata, base, touched, added } = replayed;
+        let partitions = Partitions::default();
+        let rest = Rest::Streamed(Box::new(Streamed { checkpoint, touched, added: added.into_iter(), partitions }));
+        Self { version, timestamp, protocol, metadata, base, counts: None, rest }
     }
 
     /// The next files, in an order that depends on version and base only; none at the end. At most a few thousand at a
@@ -59,10 +97,34 @@ impl TableView {
     ///
     /// # Errors
     ///
-    /// `InvalidData` if the log cannot be understood, else what the store failed with.
+    /// Only while a table is read that is too large to keep: `InvalidData` if the checkpoint cannot be understood,
+    /// `NotFound` if it was cleaned up meanwhile, else what the store failed with.
     pub async fn next_files(&mut self) -> Result<Vec<Arc<File>>, PortError> {
-        let chunk = self.snapshot.chunks().get(self.next_chunk);
-        self.next_chunk += 1;
-        Ok(chunk.map(|chunk| chunk.to_vec()).unwrap_or_default())
+        match &mut self.rest {
+            Rest::Kept { snapshot, next_chunk } => {
+                let chunk = snapshot.chunks().get(*next_chunk).map(|chunk| chunk.to_vec());
+                *next_chunk += 1;
+                Ok(chunk.unwrap_or_default())
+            }
+            Rest::Streamed(streamed) => streamed.next_files().await,
+        }
+    }
+}
+
+impl Streamed {
+    async fn next_files(&mut self) -> Result<Vec<Arc<File>>, PortError> {
+        while let Some(checkpoint) = &mut self.checkpoint {
+            let Some(actions) = checkpoint.reading.next().await? else {
+                self.checkpoint = None;
+                break;
+            };
+            let (version, timestamp) = (checkpoint.version, checkpoint.timestamp);
+            let files = actions.adds.into_iter().map(|add| self.partitions.file(add, version, timestamp));
+            let files: Vec<_> = files.filter(|file| !self.touched.contains(&*file.key())).map(Arc::new).collect();
+            if !files.is_empty() {
+                return Ok(files);
+            }
+        }
+        Ok(self.added.by_ref().flatten().take(FILES_AT_ONCE).collect())
     }
 }

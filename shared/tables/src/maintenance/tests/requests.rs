@@ -108,32 +108,3 @@ async fn a_hint_that_is_missing_stale_or_wrong_costs_a_listing() {
     store.put(&newest, "damaged".into()).await.unwrap();
     table.check(&Policy::keeping(30)).await;
 }
-
-#[tokio::test]
-async fn a_checkpoint_in_parts_is_read_when_it_is_whole_and_one_with_a_uuid_is_refused() {
-    let store = TestStore::at(1_000 * DAY);
-    let mut table = Table::new(&store);
-    table.append(12).await;
-    table.maintain(&Policy::keeping(30), Work::AfterCommits).await.unwrap();
-    let log = |name: &str| Path::from(format!("{PATH}/_delta_log/{name}"));
-    let bytes = store.get(&log(&checkpoint::file_name(11))).await.unwrap().bytes().await.unwrap();
-    for name in [checkpoint::file_name(11), checkpoint::HINT.to_owned()] {
-        store.delete(&log(&name)).await.unwrap();
-    }
-    for version in 0..11 {
-        store.delete(&log(&format!("{version:020}.json"))).await.unwrap();
-    }
-    // Any split is a checkpoint in parts; a part may be said twice.
-    let part = |part: u32| log(&format!("{:020}.checkpoint.{part:010}.{:010}.parquet", 11, 2));
-    store.put(&part(1), bytes.clone().into()).await.unwrap();
-    assert_eq!(table.read(11).await.unwrap_err().kind, PortErrorKind::InvalidData);
-    store.put(&part(2), bytes.clone().into()).await.unwrap();
-    assert_eq!(table.read(11).await.unwrap(), (0..24).collect::<Vec<_>>());
-    for number in [1, 2] {
-        store.delete(&part(number)).await.unwrap();
-    }
-    let uuid = format!("{:020}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet", 11);
-    store.put(&log(&uuid), bytes.into()).await.unwrap();
-    let error = table.read(11).await.unwrap_err();
-    assert!(error.source.to_string().contains("V2"), "{}", error.source);
-}

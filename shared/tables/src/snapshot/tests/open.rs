@@ -4,11 +4,11 @@ use futures::TryStreamExt as _;
 
 use super::*;
 
-fn at(millis: u64) -> Timestamp {
+pub(super) fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis(i64::try_from(millis).unwrap()).unwrap()
 }
 
-async fn all_files(mut view: TableView) -> Vec<Arc<File>> {
+pub(super) async fn all_files(mut view: TableView) -> Vec<Arc<File>> {
     let mut files = Vec::new();
     loop {
         let some = view.next_files().await.unwrap();
@@ -21,15 +21,15 @@ async fn all_files(mut view: TableView) -> Vec<Arc<File>> {
     }
 }
 
-async fn all_paths(view: TableView) -> Vec<String> {
+pub(super) async fn all_paths(view: TableView) -> Vec<String> {
     all_files(view).await.iter().map(|file| file.path.clone()).collect()
 }
 
-fn vector(place: &str) -> serde_json::Value {
+pub(super) fn vector(place: &str) -> serde_json::Value {
     json!({"storageType": "u", "pathOrInlineDv": place, "offset": 4, "sizeInBytes": 40, "cardinality": 6})
 }
 
-fn with_vector(mut action: serde_json::Value, place: &str) -> serde_json::Value {
+pub(super) fn with_vector(mut action: serde_json::Value, place: &str) -> serde_json::Value {
     for (_, fields) in action.as_object_mut().unwrap() {
         fields["deletionVector"] = vector(place);
     }
