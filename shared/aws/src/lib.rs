@@ -1,4 +1,4 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES and Secrets Manager.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES, STS and Secrets Manager.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -20,6 +20,8 @@ pub mod sfn;
 pub mod signing_key;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "sts")]
+pub mod sts;
 
 #[cfg(any(
     feature = "dynamodb",
@@ -28,7 +30,8 @@ pub mod sqs;
     feature = "ses",
     feature = "sfn",
     feature = "signing-key",
-    feature = "sqs"
+    feature = "sqs",
+    feature = "sts"
 ))]
 mod failure;
 

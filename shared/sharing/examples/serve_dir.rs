@@ -72,6 +72,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         url_life_seconds: URL_LIFE_SECONDS,
         signing: Arc::new(token_key()),
         throttle: Throttle::new(RateLimit::default()),
+        credentials: None,
     });
     let pages = ActivationPages { activations: sharing, secrets: Arc::new(OsSecrets), clock };
     let files = Router::new().route("/files/{*key}", get(file)).with_state(store);

@@ -40,14 +40,18 @@ fn share(grant: &Grant) -> Value {
     json!({"name": grant.connector.as_str(), "id": share_id(grant)})
 }
 
-fn table(grant: &Grant, name: &TableName) -> Value {
-    json!({
+fn table(server: &Server, grant: &Grant, name: &TableName) -> Value {
+    let mut table = json!({
         "name": name.as_str(),
         "schema": SHARE_SCHEMA,
         "share": grant.connector.as_str(),
         "shareId": share_id(grant),
         "id": tables::table_id(&table_path(&grant.connector, name)),
-    })
+    });
+    if let Some(table) = table.as_object_mut() {
+        table.extend(server.access_modes(grant, name));
+    }
+    table
 }
 
 /// `GET …/tables/{table}`, of the OpenSharing superset.
@@ -57,7 +61,7 @@ pub(super) async fn one_table(
     names: Names,
 ) -> Result<Response, ProtocolError> {
     let open = server.open_table(&caller, &names).await?;
-    let mut body = table(&open.grant, &open.name);
+    let mut body = table(&server, &open.grant, &open.name);
     if let Some(body) = body.as_object_mut() {
         body.insert("format".to_owned(), "delta".into());
     }
@@ -112,6 +116,6 @@ pub(super) async fn tables(
     let tables = server.catalog.tables(&grant.connector).await?;
     let page =
         query.page(&*server.signing, &format!("tables of {}", grant.connector), tables, TableName::as_str).await?;
-    let items = page.items.iter().map(|name| table(&grant, name)).collect();
+    let items = page.items.iter().map(|name| table(&server, &grant, name)).collect();
     Ok(answer(Page { items, next_page_token: page.next_page_token }))
 }
