@@ -3,17 +3,22 @@
 
 mod urls;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aws::SdkConfig;
 use aws::dynamo::DynamoStore;
 use aws::signing_key::SecretsManagerSigningKey;
+use aws::sts::StsCredentials;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::map_request;
+use delivery::ids::ConnectorId;
 use lambda::{Environment, SystemClock};
 use lambda_http::RequestExt as _;
 use lambda_http::request::RequestContext;
 use sharing::activation::{self, ActivationPages};
+use sharing::ports::TemporaryCredentials;
 use sharing::secrets::OsSecrets;
 use sharing::server::{self, ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
@@ -21,7 +26,13 @@ use tables::snapshot::TableReader;
 pub use urls::S3Urls;
 
 /// The settings of the function.
-pub const SETTINGS: &[&str] = &["TABLES_BUCKET", "STATE_TABLE_NAME", "SIGNING_SECRET_ARN"];
+pub const SETTINGS: &[&str] = &[
+    "TABLES_BUCKET",
+    "STATE_TABLE_NAME",
+    "SIGNING_SECRET_ARN",
+    "TABLE_READER_ROLE_ARN",
+    "DIRECTORY_ACCESS_CONNECTORS",
+];
 
 /// Assembles the function and answers requests until the platform ends it.
 ///
@@ -47,8 +58,28 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
         url_life_seconds: URL_LIFE_SECONDS,
         signing: Arc::new(SecretsManagerSigningKey::new(&config, environment.require("SIGNING_SECRET_ARN")?)),
         throttle: Throttle::new(RateLimit::default()),
+        credentials: credentials(environment, &config)?,
     };
     Ok(app(server, ActivationPages { activations: store, secrets: Arc::new(OsSecrets), clock }))
+}
+
+/// Credentials for the recipients of the connectors that a deployment names, if it names any.
+fn credentials(
+    environment: &Environment,
+    config: &SdkConfig,
+) -> Result<Option<Arc<dyn TemporaryCredentials>>, lambda::SettingsError> {
+    if environment.optional("DIRECTORY_ACCESS_CONNECTORS").is_none() {
+        return Ok(None);
+    }
+    let expected = "ids of connectors with commas between them";
+    let connectors = environment.require_as("DIRECTORY_ACCESS_CONNECTORS", expected, connector_ids)?;
+    let role_arn = environment.require("TABLE_READER_ROLE_ARN")?;
+    let bucket = environment.require("TABLES_BUCKET")?;
+    Ok(Some(Arc::new(StsCredentials::new(config, role_arn, bucket, connectors))))
+}
+
+fn connector_ids(text: &str) -> Option<BTreeSet<ConnectorId>> {
+    text.split(',').map(|id| ConnectorId::new(id.trim()).ok()).collect()
 }
 
 /// Everything that the function answers.
@@ -100,6 +131,7 @@ mod tests {
             url_life_seconds: URL_LIFE_SECONDS,
             signing: Arc::new(token_key()),
             throttle: Throttle::new(RateLimit::default()),
+            credentials: None,
         };
         let secrets = Arc::new(CountedSecrets::default());
         app(server, ActivationPages { activations: sharing, secrets, clock })
@@ -131,6 +163,15 @@ mod tests {
     async fn the_function_says_that_it_is_there() {
         let response = app_with_token_for("198.51.100.7").await.oneshot(event("/health")).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn connectors_with_directory_access_are_named_one_by_one() {
+        let ids = |text| connector_ids(text).map(|ids| ids.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(ids("acme, Other"), Some(vec!["Other".to_owned(), "acme".to_owned()]));
+        for text in ["acme,", "*", "a b"] {
+            assert_eq!(ids(text), None, "{text}");
+        }
     }
 
     #[tokio::test]

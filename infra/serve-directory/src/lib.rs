@@ -101,6 +101,7 @@ impl Listening {
             url_life_seconds: URL_LIFE_SECONDS,
             signing: Arc::new(signing),
             throttle: Throttle::new(settings.rate_limit),
+            credentials: None,
         };
         let app = server::router(server).layer(map_request(with_client_address)).merge(files::router(store, urls));
         Ok(Self { endpoint, tables, profiles, listener, app })

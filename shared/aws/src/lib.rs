@@ -1,5 +1,5 @@
-//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES, Secrets Manager and CloudWatch
-//! Logs.
+//! The AWS services behind the ports: DynamoDB, S3, SQS, Step Functions, EventBridge, SES, STS, Secrets Manager and
+//! CloudWatch Logs.
 //!
 //! Knows the SDKs, their retries and their time limits, and turns every error of theirs into a [`delivery::ports::PortError`] whose
 //! source is the SDK's own. No type of an SDK leaves, but for the configuration and the bucket that the adapters are
@@ -23,6 +23,8 @@ pub mod sfn;
 pub mod signing_key;
 #[cfg(feature = "sqs")]
 pub mod sqs;
+#[cfg(feature = "sts")]
+pub mod sts;
 
 #[cfg(any(
     feature = "dynamodb",
@@ -32,7 +34,8 @@ pub mod sqs;
     feature = "ses",
     feature = "sfn",
     feature = "signing-key",
-    feature = "sqs"
+    feature = "sqs",
+    feature = "sts"
 ))]
 mod failure;
 

@@ -339,3 +339,46 @@ impl SigningKey for TokenKey {
         Ok(self.clone())
     }
 }
+
+/// A folder of the tables bucket that somebody is to read by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Folder<'a> {
+    /// The folder, without a slash at its end.
+    pub path: &'a str,
+    /// CIDR blocks that may read; empty means any.
+    pub allowed_ips: &'a [String],
+    /// How long, in seconds, at most.
+    pub life_seconds: u32,
+}
+
+/// A credential of AWS that reads one folder for a while. Never printed.
+pub struct FolderCredential {
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The access key.
+    pub secret_access_key: String,
+    /// What goes with them.
+    pub session_token: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl fmt::Debug for FolderCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FolderCredential").field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// Makes credentials for reading a table's folder, for clients that read logs themselves (directory-based access). Such
+/// a client sees all that the folder holds: every version that is kept.
+#[async_trait]
+pub trait TemporaryCredentials: Send + Sync {
+    /// Whether a connector's recipient may have them.
+    fn serves(&self, connector: &ConnectorId) -> bool;
+
+    /// The URL of a folder, such as `s3://bucket/path`.
+    fn location(&self, path: &str) -> String;
+
+    /// A credential that lists and reads one folder, and nothing else.
+    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError>;
+}

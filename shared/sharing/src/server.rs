@@ -8,6 +8,7 @@ mod answer;
 mod asked;
 mod capabilities;
 mod changes;
+mod directory;
 mod error;
 mod file_ids;
 mod history;
@@ -45,7 +46,7 @@ use lines::FileStyle;
 use read_token::ReadTokens;
 pub use throttle::{RateLimit, Throttle};
 
-use crate::ports::{ShareCatalog, SigningKey, UrlSigner};
+use crate::ports::{ShareCatalog, SigningKey, TemporaryCredentials, UrlSigner};
 
 /// Where the protocol begins on a host: the sharing endpoint is the host's URL and this.
 pub const PREFIX: &str = "/delta-sharing";
@@ -85,6 +86,8 @@ pub struct Server {
     pub signing: Arc<dyn SigningKey>,
     /// How often a token may ask.
     pub throttle: Throttle,
+    /// Credentials for clients that read logs themselves; none if nobody gets any.
+    pub credentials: Option<Arc<dyn TemporaryCredentials>>,
 }
 
 impl fmt::Debug for Server {
@@ -131,6 +134,7 @@ pub fn router(server: Server) -> Router {
         .route(&table("/metadata"), get(metadata::metadata))
         .route(&table("/query"), post(query::query))
         .route(&table("/changes"), get(changes::changes))
+        .route(&table("/temporary-table-credentials"), post(directory::credentials))
         .route(&table("/queries/{query}"), post(query::query_info))
         .fallback(async || ProtocolError::no_endpoint())
         .method_not_allowed_fallback(async || ProtocolError::no_endpoint())

@@ -14,8 +14,9 @@ use delivery::ports::{
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
-    Activation, ActivationState, ActivationStore, Consumed, Grant, Holder, Mail, Mailed, Mailer, Secret, SecretHash,
-    SecretSource, ShareCatalog, SharedTable, Standing, TokenKey, TokenStore, UrlSigner,
+    Activation, ActivationState, ActivationStore, Consumed, Folder, FolderCredential, Grant, Holder, Mail, Mailed,
+    Mailer, Secret, SecretHash, SecretSource, ShareCatalog, SharedTable, Standing, TemporaryCredentials, TokenKey,
+    TokenStore, UrlSigner,
 };
 
 use crate::builders::{connector, connector_id, instant};
@@ -403,6 +404,44 @@ impl UrlSigner for FakeSigner {
 
     fn credential_expires_at(&self) -> Option<Timestamp> {
         self.credential_expires_at
+    }
+}
+
+/// Credentials that say what they are for, for one connector's recipient.
+#[derive(Debug)]
+pub struct FakeCredentials {
+    connector: ConnectorId,
+    /// The calls so far, and faults on demand.
+    pub faults: Faults,
+}
+
+impl FakeCredentials {
+    /// Credentials for the recipient of a connector.
+    #[must_use]
+    pub fn of(connector: &str) -> Self {
+        Self { connector: connector_id(connector), faults: Faults::default() }
+    }
+}
+
+#[async_trait]
+impl TemporaryCredentials for FakeCredentials {
+    fn serves(&self, connector: &ConnectorId) -> bool {
+        *connector == self.connector
+    }
+
+    fn location(&self, path: &str) -> String {
+        format!("s3://tables/{path}")
+    }
+
+    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError> {
+        self.faults.call("make a folder's credential", || {
+            Ok(FolderCredential {
+                access_key_id: format!("key of {}", folder.path),
+                secret_access_key: format!("secret for {}", folder.allowed_ips.join(" ")),
+                session_token: "session".to_owned(),
+                expires_at: instant(i64::from(folder.life_seconds)),
+            })
+        })
     }
 }
 

@@ -298,13 +298,23 @@ class Handler(BaseHTTPRequestHandler):
                     [("Accept-Ranges", "bytes"), ("Content-Range", f"bytes {start}-{stop}/{len(data)}")])
 
 
+class Listener(ThreadingHTTPServer):
+    """Takes connections."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """Says nothing of a client that hung up; anything else is a fault of this program."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def main(arguments):
     """Serves until it is ended."""
     if len(arguments) not in (1, 2):
         raise SystemExit(__doc__)
     Handler.catalog = Catalog(arguments[0])
-    server = ThreadingHTTPServer(("127.0.0.1", int(arguments[1]) if len(arguments) == 2 else 0), Handler)
-    server.daemon_threads = True
+    server = Listener(("127.0.0.1", int(arguments[1]) if len(arguments) == 2 else 0), Handler)
     endpoint = f"http://127.0.0.1:{server.server_address[1]}{PREFIX}"
     print(json.dumps({"endpoint": endpoint, **TOKENS}), flush=True)
     server.serve_forever()

@@ -73,7 +73,8 @@ impl Names {
 
     /// The error for names that lead nowhere.
     pub(super) fn unknown(&self) -> ProtocolError {
-        let path: Vec<_> = self.0.iter().map(|(_, value)| value.as_str()).collect();
+        let of_a_table = self.0.iter().filter(|(part, _)| part != "query");
+        let path: Vec<_> = of_a_table.map(|(_, value)| value.as_str()).collect();
         ProtocolError::unknown(&path)
     }
 

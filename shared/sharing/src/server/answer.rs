@@ -12,6 +12,7 @@ use flate2::write::GzEncoder;
 use futures::Stream;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
+use serde_json::Map;
 
 use super::access::OpenTable;
 use super::capabilities::{CAPABILITIES, Capabilities, EndStreamAction, Format};
@@ -164,7 +165,7 @@ impl Answer {
                 return Ok(None);
             }
             Entry::Metadata(version, metadata) => {
-                lines.extend(lines::metadata_line(metadata, None, Some(*version), format));
+                lines.extend(lines::metadata_line(metadata, None, Some(*version), Map::new(), format));
                 return Ok(None);
             }
             Entry::File(_) | Entry::Added(..) | Entry::Removed(..) | Entry::Changed(..) => {}
@@ -307,6 +308,8 @@ pub(super) enum Read {
     QuerySince,
     /// The change data feed.
     Changes,
+    /// A credential for the table's folder.
+    Credentials,
 }
 
 impl Read {
@@ -316,6 +319,7 @@ impl Read {
             Self::Query => "query",
             Self::QuerySince => "query since a version",
             Self::Changes => "changes",
+            Self::Credentials => "credentials",
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn head(
     capabilities: &Capabilities,
 ) -> Vec<u8> {
     let mut lines = protocol_line(protocol, version, format, capabilities);
-    lines.extend(metadata_line(metadata, counts, version, format));
+    lines.extend(metadata_line(metadata, counts, version, Map::new(), format));
     lines
 }
 
@@ -45,11 +45,12 @@ pub(super) fn protocol_line(
     format!("{}\n", json!({"protocol": value})).into_bytes()
 }
 
-/// The line of metadata, from a version on.
+/// The line of metadata, from a version on. `access_modes` are the ways to read the table, if there are several.
 pub(super) fn metadata_line(
     metadata: &Metadata,
     counts: Option<Counts>,
     version: Option<u64>,
+    access_modes: Map<String, Value>,
     format: Format,
 ) -> Vec<u8> {
     let mut value = match format {
@@ -59,6 +60,9 @@ pub(super) fn metadata_line(
     extend(&mut value, counts.map(|counts| ("size", counts.bytes.into())));
     extend(&mut value, counts.map(|counts| ("numFiles", counts.files.into())));
     extend(&mut value, version.map(|version| ("version", version.into())));
+    if let Some(value) = value.as_object_mut() {
+        value.extend(access_modes);
+    }
     format!("{}\n", json!({"metaData": value})).into_bytes()
 }
 

@@ -38,14 +38,18 @@ fn share(grant: &Grant) -> Value {
     json!({"name": grant.connector.as_str(), "id": share_id(grant)})
 }
 
-fn table(grant: &Grant, shared: &SharedTable) -> Value {
-    json!({
+fn table(server: &Server, grant: &Grant, shared: &SharedTable) -> Value {
+    let mut table = json!({
         "name": shared.name.as_str(),
         "schema": shared.schema,
         "share": grant.connector.as_str(),
         "shareId": share_id(grant),
         "id": tables::table_id(&shared.path),
-    })
+    });
+    if let Some(table) = table.as_object_mut() {
+        table.extend(server.access_modes(grant, shared));
+    }
+    table
 }
 
 /// `GET …/tables/{table}`, of the OpenSharing superset.
@@ -55,7 +59,7 @@ pub(super) async fn one_table(
     names: Names,
 ) -> Result<Response, ProtocolError> {
     let open = server.open_table(&caller, &names).await?;
-    let mut body = table(&open.grant, &open.shared);
+    let mut body = table(&server, &open.grant, &open.shared);
     if let Some(body) = body.as_object_mut() {
         body.insert("format".to_owned(), "delta".into());
     }
@@ -120,6 +124,6 @@ pub(super) async fn tables(
     // No name has a zero byte in it: the order is that of schemas, then of names.
     let tables = tables.map(|table| (format!("{}\0{}", table.schema, table.name), table)).collect();
     let page = query.page(&*server.signing, &listing, tables, |(key, _): &(String, SharedTable)| key).await?;
-    let items = page.items.iter().map(|(_, shared)| table(&grant, shared)).collect();
+    let items = page.items.iter().map(|(_, shared)| table(&server, &grant, shared)).collect();
     Ok(answer(Page { items, next_page_token: page.next_page_token }))
 }

@@ -71,7 +71,9 @@ pub(super) async fn metadata(
     let capabilities = Capabilities::of(&headers);
     let format = capabilities.format_for(&view.protocol, &view.metadata)?;
     drop(Audit::of(&table, Some(view.version), Read::Metadata));
-    let lines = lines::head(&view.protocol, &view.metadata, view.counts, None, format, &capabilities);
+    let mut lines = lines::protocol_line(&view.protocol, None, format, &capabilities);
+    let access_modes = server.access_modes(&table.grant, &table.shared);
+    lines.extend(lines::metadata_line(&view.metadata, view.counts, None, access_modes, format));
     let headers = Headers { version: view.version, capabilities: capabilities.echo(format), file_ids: None };
     Ok(headers.respond(lines, Encoding::Identity))
 }

@@ -8,8 +8,16 @@ use testkit::faults::Strikes;
 
 use crate::world::{ACME, NOW, OTHER, World, from_address, request};
 
-const TABLE_PATHS: [(&str, &str); 5] =
-    [("GET", "/version"), ("HEAD", ""), ("GET", "/metadata"), ("POST", "/query"), ("GET", "/changes")];
+const TABLE_PATHS: [(&str, &str); 8] = [
+    ("GET", "/version"),
+    ("HEAD", ""),
+    ("GET", ""),
+    ("GET", "/metadata"),
+    ("POST", "/query"),
+    ("GET", "/changes"),
+    ("POST", "/queries/some"),
+    ("POST", "/temporary-table-credentials"),
+];
 
 #[tokio::test]
 async fn a_request_without_a_good_token_is_not_answered() {

@@ -7,6 +7,8 @@ mod activation;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod directory;
+#[cfg(test)]
 mod features;
 #[cfg(test)]
 mod history;

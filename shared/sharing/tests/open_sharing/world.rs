@@ -20,7 +20,7 @@ use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
 use sharing::server::{ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS, router};
 use tables::snapshot::TableReader;
 use testkit::builders::{connector, connector_id, instant};
-use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock, token_key};
+use testkit::sharing::{CountedSecrets, FakeCredentials, FakeSigner, InMemorySharing, ManualClock, token_key};
 use tower::ServiceExt as _;
 
 /// When the world begins, as seconds for [`instant`].
@@ -28,6 +28,9 @@ pub(crate) const NOW: i64 = 1_000_000;
 
 /// A token of the share `acme` that expires in 100 seconds.
 pub(crate) const ACME: &str = "token-of-acme";
+
+/// The share whose recipient may read folders.
+const OTHER_SHARE: &str = "Other";
 
 /// A token of the share `Other`.
 pub(crate) const OTHER: &str = "token-of-other";
@@ -59,6 +62,7 @@ impl World {
             url_life_seconds: URL_LIFE_SECONDS,
             signing: Arc::new(token_key()),
             throttle: Throttle::new(RateLimit::default()),
+            credentials: Some(Arc::new(FakeCredentials::of(OTHER_SHARE))),
         };
         let secrets = Arc::new(CountedSecrets::default());
         let pages = ActivationPages { activations: sharing.clone(), secrets, clock: clock.clone() };

@@ -1,0 +1,126 @@
+//! STS: credentials that read one folder of the tables bucket for a while.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_sts::Client;
+use aws_sdk_sts::types::Credentials;
+use delivery::ids::ConnectorId;
+use delivery::ports::{PortError, PortErrorKind};
+use delivery::timestamp::Timestamp;
+use serde_json::json;
+use sharing::ports::{Folder, FolderCredential, TemporaryCredentials};
+
+use crate::failure;
+
+const MAKE: &str = "make a folder's credential";
+
+/// What STS takes for the life of a session, in seconds, where one role takes another.
+const LIFE_SECONDS: std::ops::RangeInclusive<u32> = 900..=3_600;
+
+/// What the sessions of the role are called.
+const SESSION: &str = "recipient";
+
+/// A [`TemporaryCredentials`] by a role that reads tables: each session of it is cut down to one folder.
+pub struct StsCredentials {
+    client: Client,
+    role_arn: String,
+    bucket: String,
+    connectors: BTreeSet<ConnectorId>,
+}
+
+impl fmt::Debug for StsCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StsCredentials").field("role_arn", &self.role_arn).finish_non_exhaustive()
+    }
+}
+
+impl StsCredentials {
+    /// Sessions of a role that may read all tables, for the recipients of some connectors.
+    #[must_use]
+    pub fn new(config: &SdkConfig, role_arn: &str, bucket: &str, connectors: BTreeSet<ConnectorId>) -> Self {
+        let (role_arn, bucket) = (role_arn.to_owned(), bucket.to_owned());
+        Self { client: Client::new(config), role_arn, bucket, connectors }
+    }
+}
+
+#[async_trait]
+impl TemporaryCredentials for StsCredentials {
+    fn serves(&self, connector: &ConnectorId) -> bool {
+        self.connectors.contains(connector)
+    }
+
+    fn location(&self, path: &str) -> String {
+        format!("s3://{}/{path}", self.bucket)
+    }
+
+    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError> {
+        let partition = self.role_arn.split(':').nth(1).unwrap_or("aws");
+        let life_seconds = folder.life_seconds.clamp(*LIFE_SECONDS.start(), *LIFE_SECONDS.end());
+        let request = self.client.assume_role().role_arn(&self.role_arn).role_session_name(SESSION);
+        let request = request.policy(policy(partition, &self.bucket, folder));
+        let answer = request.duration_seconds(i32::try_from(life_seconds).unwrap_or(i32::MAX)).send().await;
+        let answer = answer.map_err(|error| PortError::new(failure::kind(&error), MAKE, error))?;
+        let unreadable = || PortError::new(PortErrorKind::InvalidData, MAKE, "the answer holds no credential");
+        answer.credentials.and_then(read).ok_or_else(unreadable)
+    }
+}
+
+fn read(credentials: Credentials) -> Option<FolderCredential> {
+    let expires_at = Timestamp::from_micros(credentials.expiration.secs().checked_mul(1_000_000)?)?;
+    Some(FolderCredential {
+        access_key_id: credentials.access_key_id,
+        secret_access_key: credentials.secret_access_key,
+        session_token: credentials.session_token,
+        expires_at,
+    })
+}
+
+/// What is left of the role's rights in a session. Names of connectors and tables hold nothing that a policy's patterns
+/// would read as more than itself.
+fn policy(partition: &str, bucket: &str, folder: Folder<'_>) -> String {
+    let bucket = format!("arn:{partition}:s3:::{bucket}");
+    let below = format!("{}/*", folder.path);
+    let mut read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [format!("{bucket}/{below}")]});
+    let mut list = json!({
+        "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [bucket],
+        "Condition": {"StringLike": {"s3:prefix": [below]}},
+    });
+    if !folder.allowed_ips.is_empty() {
+        let from = json!({"aws:SourceIp": folder.allowed_ips});
+        for statement in [&mut read, &mut list] {
+            statement["Condition"]["IpAddress"] = from.clone();
+        }
+    }
+    json!({"Version": "2012-10-17", "Statement": [read, list]}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy_for(allowed_ips: &[String]) -> serde_json::Value {
+        let folder = Folder { path: "connectors/acme/WF_A__V1", allowed_ips, life_seconds: 60 };
+        serde_json::from_str(&policy("aws", "tables", folder)).unwrap()
+    }
+
+    #[test]
+    fn a_session_reads_one_folder_and_nothing_beside_it() {
+        let expected = json!({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::tables/connectors/acme/WF_A__V1/*"]},
+            {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::tables"],
+                "Condition": {"StringLike": {"s3:prefix": ["connectors/acme/WF_A__V1/*"]}}},
+        ]});
+        assert_eq!(policy_for(&[]), expected);
+    }
+
+    #[test]
+    fn an_allow_list_holds_for_the_session_too() {
+        let allowed = ["198.51.100.0/24".to_owned(), "2001:db8::/32".to_owned()];
+        for statement in policy_for(&allowed)["Statement"].as_array().unwrap() {
+            assert_eq!(statement["Condition"]["IpAddress"]["aws:SourceIp"], json!(allowed));
+        }
+    }
+}

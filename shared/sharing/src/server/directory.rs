@@ -1,0 +1,116 @@
+//! Directory-based access: `POST …/temporary-table-credentials`, and where a table lies for those who may have it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderValue};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Server;
+use super::access::{Caller, Names};
+use super::answer::{Audit, Read};
+use super::error::ProtocolError;
+use crate::ports::{Folder, Grant, SharedTable, TemporaryCredentials};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    location: Option<String>,
+}
+
+impl Asked {
+    /// An empty body asks for the table's own folder.
+    fn parse(body: &[u8]) -> Result<Self, ProtocolError> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let object = body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(body).ok()).flatten();
+        object.ok_or_else(|| ProtocolError::malformed("The body is not a JSON object with a location, or none."))
+    }
+}
+
+/// `POST …/tables/{table}/temporary-table-credentials`
+pub(super) async fn credentials(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    names: Names,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ProtocolError> {
+    let table = server.open_table(&caller, &names).await?;
+    let asked = Asked::parse(&body.map_err(ProtocolError::body)?)?;
+    let maker = server.credentials_for(&table.grant).ok_or_else(|| {
+        ProtocolError::unsupported(format!(
+            "Directory-based access is not enabled on table {}: read it by the URLs of its files.",
+            names.dotted()
+        ))
+    })?;
+    let location = maker.location(&table.shared.path);
+    if asked.location.is_some_and(|asked| asked.trim_end_matches('/') != location) {
+        return Err(ProtocolError::invalid("location is not one of the table's."));
+    }
+    // A table that is listed before its first commit has nothing to be read.
+    let view = server.view(&table, &names, None, None).await?;
+    let folder = Folder {
+        path: &table.shared.path,
+        allowed_ips: &table.grant.allowed_ips,
+        life_seconds: server.url_life_seconds,
+    };
+    let credential = maker.reading(folder).await?;
+    drop(Audit::of(&table, Some(view.version), Read::Credentials));
+    let body = Json(json!({"credentials": {
+        "location": location,
+        "awsTempCredentials": {
+            "accessKeyId": credential.access_key_id,
+            "secretAccessKey": credential.secret_access_key,
+            "sessionToken": credential.session_token,
+        },
+        "expirationTime": credential.expires_at.millis(),
+    }}));
+    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
+}
+
+impl Server {
+    fn credentials_for(&self, grant: &Grant) -> Option<&dyn TemporaryCredentials> {
+        self.credentials.as_deref().filter(|credentials| credentials.serves(&grant.connector))
+    }
+
+    /// What a table's entry says of the ways to read it; nothing if there is one only.
+    pub(super) fn access_modes(&self, grant: &Grant, shared: &SharedTable) -> Map<String, Value> {
+        let Some(credentials) = self.credentials_for(grant) else { return Map::new() };
+        let location = credentials.location(&shared.path);
+        [("location", location.into()), ("accessModes", json!(["url", "dir"]))]
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_location_may_be_named() {
+        for (body, expected) in
+            [("", None), (" ", None), ("{}", None), (r#"{"location":"s3://b/t","x":1}"#, Some("s3://b/t"))]
+        {
+            assert_eq!(Asked::parse(body.as_bytes()).unwrap().location.as_deref(), expected, "{body}");
+        }
+        for body in ["[]", "x", r#"{"location":5}"#, "null"] {
+            assert!(Asked::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = Asked::parse(&body);
+        }
+    }
+}
