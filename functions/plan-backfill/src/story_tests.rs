@@ -465,6 +465,17 @@ async fn activity_arrives_once_and_bad_lines_are_listed_by_place() {
 }
 
 #[tokio::test]
+async fn a_catch_up_has_the_activity_written_that_waits_though_the_bucket_holds_none() {
+    let mut world = World::active().await;
+    let since = world.clock.now();
+    world
+        .change(Changes::Enable, |known| Connector { missed_since: Some(since), ..known.moved(ConnectorState::Active) })
+        .await;
+    world.backfill(json!({"catchUp": true})).await.unwrap();
+    assert_eq!(world.state.wakes(), [connector_id("acme")]);
+}
+
+#[tokio::test]
 async fn connectors_that_take_no_data_are_refused_each_with_its_code() {
     for (state, code) in [
         (ConnectorState::Provisioning, FailureCode::ConnectorNotReady),

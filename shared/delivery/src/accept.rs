@@ -46,11 +46,11 @@ pub async fn accept(
         Announcement::Finished(run) => run,
     };
     let in_scope: Vec<ConnectorId> = runs
-        .ready_connectors(run.team())
+        .team_connectors(run.team())
         .await
         .map_err(classify)?
         .into_iter()
-        .filter(|connector| connector.workflows.contains(run.workflow()))
+        .filter(|connector| connector.state.takes_data() && connector.workflows.contains(run.workflow()))
         .map(|connector| connector.id)
         .take(CONNECTORS_PER_TEAM_MAX)
         .collect();

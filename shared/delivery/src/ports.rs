@@ -10,7 +10,7 @@ mod sharing;
 use async_trait::async_trait;
 
 use crate::batch::Batch;
-use crate::connector::{Connector, Scope};
+use crate::connector::{Connector, ConnectorState, Scope};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
 use crate::lifecycle::{AuditEntry, Changed};
@@ -117,11 +117,13 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// A connector that takes data, as far as accepting a run or an activity event needs it.
+/// A connector of a team that is not revoked, as far as accepting a run or an activity event needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadyConnector {
+pub struct TeamConnector {
     /// The connector.
     pub id: ConnectorId,
+    /// Where it is in its life.
+    pub state: ConnectorState,
     /// Which workflows it takes.
     pub workflows: Scope,
     /// Whether activity is delivered.
@@ -146,8 +148,8 @@ pub enum Recorded {
 /// Keeps every finished run, wanted or not.
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// The ready connectors of a team.
-    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError>;
+    /// The connectors of a team that are not revoked, as they are now.
+    async fn team_connectors(&self, team: &TeamId) -> Result<Vec<TeamConnector>, PortError>;
 
     /// Records a run and, in the same write, an `accepted` delivery for each connector (at most 90). The first
     /// record of a run stays.

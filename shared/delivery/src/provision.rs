@@ -20,7 +20,7 @@ use crate::table::TableName;
 pub struct Provisioning<'a> {
     /// Where connectors are kept.
     pub connectors: &'a dyn ConnectorStore,
-    /// Where a team's ready connectors are counted.
+    /// Where a team's connectors are counted.
     pub runs: &'a dyn RunStore,
     /// The tables' logs.
     pub log: &'a dyn TableLog,
@@ -75,7 +75,7 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
             ..wanted
         },
         None => {
-            let others = ports.runs.ready_connectors(&wanted.team).await.map_err(classify)?;
+            let others = ports.runs.team_connectors(&wanted.team).await.map_err(classify)?;
             if others.len() >= CONNECTORS_PER_TEAM_MAX {
                 return Err(StepError::new(
                     FailureCode::ConnectorInvalid,

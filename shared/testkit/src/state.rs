@@ -12,15 +12,15 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::batch::Batch;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::StepError;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::lifecycle::{AuditEntry, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
     BackfillNote, CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView,
-    PortError, PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
-    RunOrigin, RunStore, ShareReport, SharingBackend, TableStore,
+    PortError, PortErrorKind, Provisioned, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
+    RunOrigin, RunStore, ShareReport, SharingBackend, TableStore, TeamConnector,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -195,16 +195,16 @@ impl DeliveryRecord {
 
 #[async_trait]
 impl RunStore for InMemoryState {
-    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
-        self.call("list the ready connectors", |inner| {
-            let ready =
-                inner.connectors.values().filter(|connector| connector.team == *team && connector.state.takes_data());
-            let entry = |connector: &Connector| ReadyConnector {
+    async fn team_connectors(&self, team: &TeamId) -> Result<Vec<TeamConnector>, PortError> {
+        self.call("list the team's connectors", |inner| {
+            let of_team = inner.connectors.values().filter(|connector| connector.team == *team);
+            let entry = |connector: &Connector| TeamConnector {
                 id: connector.id.clone(),
+                state: connector.state,
                 workflows: connector.workflows.clone(),
                 activity_log: connector.activity_log,
             };
-            Ok(ready.map(entry).collect())
+            Ok(of_team.filter(|connector| connector.state != ConnectorState::Revoked).map(entry).collect())
         })
     }
 

@@ -9,8 +9,8 @@ use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::lifecycle::{Action, Changed};
 use delivery::ports::{
-    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, ReadyConnector, Recorded, RolloutStore,
-    RunStore, SharingBackend, TableStore,
+    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, Recorded, RolloutStore, RunStore,
+    SharingBackend, TableStore, TeamConnector,
 };
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
@@ -400,16 +400,22 @@ pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
 pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dyn RunStore, prefix: &str) {
     let team = format!("{prefix}-k-team");
     let id = |n: &str| format!("{prefix}-k-{n}");
-    let ready = async || runs.ready_connectors(&team_id(&team)).await.expect("list");
+    let listed = async || runs.team_connectors(&team_id(&team)).await.expect("list");
     assert_eq!(connectors.connector(&connector_id(&id("1"))).await.expect("read"), None);
-    assert_eq!(ready().await, []);
+    assert_eq!(listed().await, []);
 
     let some = Scope::Only(BTreeSet::from(["w-1", "w-2"].map(workflow_id)));
     let first =
         Connector { state: ConnectorState::Provisioning, workflows: some.clone(), ..connector(&id("1"), &team) };
     connectors.put_connector(&first).await.expect("write");
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
-    assert_eq!(ready().await, [], "a connector that is not ready takes no data");
+    let entry = |connector: &Connector| TeamConnector {
+        id: connector.id.clone(),
+        state: connector.state,
+        workflows: connector.workflows.clone(),
+        activity_log: connector.activity_log,
+    };
+    assert_eq!(listed().await, [entry(&first)], "a connector that is being set up is the team's");
 
     let first = Connector {
         state: ConnectorState::Ready,
@@ -419,37 +425,38 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
         ..first
     };
     connectors.put_connector(&first).await.expect("write");
-    connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
+    let second = connector(&id("2"), &team);
+    connectors.put_connector(&second).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
     assert_eq!(
         connectors.connector(&first.id).await.expect("read"),
         Some(first.clone()),
         "a later write takes its place"
     );
-    let expected = [
-        ReadyConnector { id: first.id.clone(), workflows: some, activity_log: false },
-        ReadyConnector { id: connector_id(&id("2")), workflows: Scope::All, activity_log: true },
-    ];
-    assert_eq!(ready().await, expected, "a team sees its own");
+    let expected = [entry(&first), entry(&second)];
+    assert_eq!((&expected[0].workflows, &expected[1].workflows), (&some, &Scope::All));
+    assert_eq!(listed().await, expected, "a team sees its own");
 
     let stale = Connector { revision: 7, ..first.clone() };
-    let entry = audit_entry(Action::Disable, 9);
+    let disabling = audit_entry(Action::Disable, 9);
     let disabled = first.moved(ConnectorState::Disabled);
     let change = async |before: Option<&Connector>, after: &Connector| {
-        connectors.change_connector(before, after, &entry).await.expect("write")
+        connectors.change_connector(before, after, &disabling).await.expect("write")
     };
     assert_eq!(change(Some(&stale), &disabled).await, Changed::Outdated, "another revision was read");
     assert_eq!(change(None, &disabled).await, Changed::Outdated, "a connector that is there is not new");
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
-    assert_eq!(ready().await, expected);
+    assert_eq!(listed().await, expected);
     assert_eq!(change(Some(&first), &disabled).await, Changed::Now);
     assert_eq!(change(Some(&first), &disabled).await, Changed::Outdated, "a change is made once");
-    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(disabled));
-    assert_eq!(ready().await, expected[1..], "a disabled connector takes no data");
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(disabled.clone()));
+    assert_eq!(listed().await, [entry(&disabled), entry(&second)], "a disabled connector is the team's");
+    connectors.put_connector(&second.revoked().expect("it was not")).await.expect("write");
+    assert_eq!(listed().await, [entry(&disabled)], "a revoked one is not");
     let audit = connectors.audit(&first.id, 10).await.expect("read");
     let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
-    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
+    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [disabling]);
     let all = connectors.connectors().await.expect("list");
     let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
     assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");

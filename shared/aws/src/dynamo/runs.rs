@@ -1,10 +1,10 @@
-//! Recorded runs, and which connectors of a team take data.
+//! Recorded runs, and the connectors of a team.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::connector::ConnectorState;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
-use delivery::ports::{PortError, ReadyConnector, Recorded, RunOrigin, RunStore};
+use delivery::ports::{PortError, Recorded, RunOrigin, RunStore, TeamConnector};
 use delivery::run::Run;
 use delivery::schema::PublicSchema;
 use delivery::timestamp::Timestamp;
@@ -27,9 +27,9 @@ const READ: &str = "read the run's record";
 
 #[async_trait]
 impl RunStore for DynamoStore {
-    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
+    async fn team_connectors(&self, team: &TeamId) -> Result<Vec<TeamConnector>, PortError> {
         let items = self.list(LIST, Key::team_entry(team.as_str(), "")).await?;
-        items.iter().filter_map(|item| ready_connector(item).transpose()).collect()
+        items.iter().filter_map(|item| team_connector(item).transpose()).collect()
     }
 
     async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError> {
@@ -109,15 +109,16 @@ pub(super) fn recorded_connectors(item: &Item) -> Result<Vec<ConnectorId>, PortE
     Attributes::of(item, RECORD).list("connectors", |id| ConnectorId::new(id).ok())
 }
 
-/// A team's entry of a connector, if it is ready.
-pub(super) fn ready_connector(item: &Item) -> Result<Option<ReadyConnector>, PortError> {
+/// A team's entry of a connector, unless it is revoked.
+pub(super) fn team_connector(item: &Item) -> Result<Option<TeamConnector>, PortError> {
     let attributes = Attributes::of(item, LIST);
-    if !attributes.read("state", ConnectorState::parse)?.takes_data() {
+    let state = attributes.read("state", ConnectorState::parse)?;
+    if state == ConnectorState::Revoked {
         return Ok(None);
     }
     let workflows = attributes.read("workflows", |scope| connector_record::read_scope(scope).ok())?;
     // An entry that was written before there was activity says nothing, which may mean "unwanted": setting the
     // connector up again makes it say so.
     let activity_log = item.contains_key("activity_log") && attributes.text("activity_log")? == ACTIVITY_WANTED;
-    Ok(Some(ReadyConnector { id: attributes.connector_id()?, workflows, activity_log }))
+    Ok(Some(TeamConnector { id: attributes.connector_id()?, state, workflows, activity_log }))
 }

@@ -213,13 +213,16 @@ fn a_connector_is_written_and_read_as_its_fixture() {
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
     golden("listed connector", &writes[2]);
-    let ready = runs::ready_connector(&entry).unwrap().unwrap();
+    let ready = runs::team_connector(&entry).unwrap().unwrap();
     assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
+    assert_eq!(ready.state, connector.state);
+    let revoked = connectors::connector_items(None, &connector.revoked().unwrap()).unwrap()[1].item();
+    assert_eq!(runs::team_connector(&revoked).unwrap(), None, "a revoked one is none of the team's");
     let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
     let mut entry = connectors::connector_items(None, &unwanted).unwrap()[1].item();
-    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log);
+    assert!(!runs::team_connector(&entry).unwrap().unwrap().activity_log);
     entry.remove("activity_log");
-    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
+    assert!(!runs::team_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
 }
 
 #[test]
