@@ -7,10 +7,10 @@ use delivery::batch::Batch;
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
-use delivery::lifecycle::{Action, Changed};
+use delivery::lifecycle::{Action, Audited, Changed};
 use delivery::ports::{
-    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, Recorded, RolloutStore, RunStore,
-    SharingBackend, TableStore, TeamConnector,
+    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, Recorded, RolloutStore, RunConnectors,
+    RunStore, SharingBackend, TableStore, TeamConnector,
 };
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
@@ -51,40 +51,46 @@ fn state(delivery: Option<Delivery>) -> Option<DeliveryState> {
 pub async fn run_store_contract(runs: &dyn RunStore, deliveries: &dyn DeliveryStore, prefix: &str) {
     let key = run_key(&format!("{prefix}-team"), "w-1", "r-1");
     let first = run(key.clone());
-    let connectors = [connector_id(&format!("{prefix}-c-1")), connector_id(&format!("{prefix}-c-2"))];
+    let ids = [connector_id(&format!("{prefix}-c-1")), connector_id(&format!("{prefix}-c-2"))];
+    let missed_by = vec![connector_id(&format!("{prefix}-c-asleep"))];
+    let connectors = RunConnectors { missed_by, ..RunConnectors::taking(&ids) };
+    let nobody = RunConnectors::default();
     assert_eq!(runs.recorded_run(&key).await.expect("read"), None, "nothing is recorded yet");
 
     let recorded = runs.record_run(&first, &connectors, instant(1)).await.expect("record");
     assert_eq!(recorded, Recorded::New);
     assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first.clone()), "a run is read as it was recorded");
-    for id in &connectors {
+    for id in &ids {
         let found = deliveries.delivery(&delivery_key(id, &key)).await.expect("read");
-        assert_eq!(state(found), Some(DeliveryState::Accepted), "each connector has a delivery");
+        assert_eq!(state(found), Some(DeliveryState::Accepted), "each connector that takes it has a delivery");
     }
+    let asleep = deliveries.delivery(&delivery_key(&connectors.missed_by[0], &key)).await.expect("read");
+    assert_eq!(asleep, None, "one that takes no data has none");
 
     let mut copy = first.clone();
     copy.workflow_name = "another name".to_owned();
-    let before = Recorded::Before { connectors: connectors.to_vec() };
-    assert_eq!(runs.record_run(&copy, &[], instant(2)).await.expect("record"), before, "the first scope stays");
+    let before = Recorded::Before(connectors.clone());
+    assert_eq!(runs.record_run(&copy, &nobody, instant(2)).await.expect("record"), before, "the first scope stays");
     assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first), "the first record stays");
 
     let unwanted = run(run_key(key.team.as_str(), "w-1", "r-unwanted"));
-    assert_eq!(runs.record_run(&unwanted, &[], instant(1)).await.expect("record"), Recorded::New);
-    let before = Recorded::Before { connectors: Vec::new() };
+    assert_eq!(runs.record_run(&unwanted, &nobody, instant(1)).await.expect("record"), Recorded::New);
+    let before = Recorded::Before(nobody.clone());
     assert_eq!(runs.record_run(&unwanted, &connectors, instant(1)).await.expect("record"), before);
 
     let begun = run(run_key(key.team.as_str(), "w-1", "r-begun"));
-    let delivery = delivery_key(&connectors[0], &begun.key);
+    let delivery = delivery_key(&ids[0], &begun.key);
     deliveries.enter(std::slice::from_ref(&delivery), Step::Staging, instant(1)).await.expect("enter");
     assert_eq!(runs.record_run(&begun, &connectors, instant(2)).await.expect("record"), Recorded::New);
     let found = deliveries.delivery(&delivery).await.expect("read");
     assert_eq!(state(found), Some(DeliveryState::InProgress(Step::Staging)), "a delivery that began is left alone");
 
     let wide: Vec<_> = (0..90).map(|n| connector_id(&format!("{prefix}-wide-{n}"))).collect();
+    let wide = RunConnectors::taking(&wide);
     let widest = run(run_key(key.team.as_str(), "w-1", "r-wide"));
     assert_eq!(runs.record_run(&widest, &wide, instant(1)).await.expect("record"), Recorded::New);
-    let before = Recorded::Before { connectors: wide };
-    assert_eq!(runs.record_run(&widest, &[], instant(1)).await.expect("record"), before, "ninety fit");
+    let before = Recorded::Before(wide);
+    assert_eq!(runs.record_run(&widest, &nobody, instant(1)).await.expect("record"), before, "ninety fit");
 }
 
 /// Ten copies of a message at once: one record.
@@ -94,10 +100,10 @@ pub async fn run_store_contract(runs: &dyn RunStore, deliveries: &dyn DeliverySt
 /// Panics if a rule is broken.
 pub async fn run_store_race_contract(runs: &dyn RunStore, prefix: &str) {
     let raced = run(run_key(&format!("{prefix}-team"), "w-1", "r-raced"));
-    let connectors = [connector_id(&format!("{prefix}-c-raced"))];
+    let connectors = RunConnectors::taking(&[connector_id(&format!("{prefix}-c-raced"))]);
     let answers = join_all((0..10).map(|_| runs.record_run(&raced, &connectors, instant(1)))).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("record")).collect();
-    let before = Recorded::Before { connectors: connectors.to_vec() };
+    let before = Recorded::Before(connectors.clone());
     assert_eq!(answers.iter().filter(|answer| **answer == Recorded::New).count(), 1, "one is the first");
     assert_eq!(answers.iter().filter(|answer| **answer == before).count(), 9, "the others know its connectors");
 }
@@ -454,9 +460,10 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
     connectors.put_connector(&second.revoked().expect("it was not")).await.expect("write");
     assert_eq!(listed().await, [entry(&disabled)], "a revoked one is not");
     let audit = connectors.audit(&first.id, 10).await.expect("read");
-    let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
+    let actions: Vec<_> = audit.iter().map(|change| change.entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
-    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [disabling]);
+    let newest = Audited { revision: disabled.revision, entry: disabling };
+    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [newest], "each with the revision that it made");
     let all = connectors.connectors().await.expect("list");
     let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
     assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");
