@@ -96,6 +96,42 @@ fn known_column(case: &Case, name: &str) -> bool {
     name != "event_id" || case.row.get("event_id").is_some_and(|id| !id.is_null())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn activity_of_while_its_connector_is_disabled_waits_and_comes_once_when_it_is_enabled() {
+    let place = Place::new().await;
+    let outbox = format!("CONNECTOR#{}", place.connector);
+    let disabled = place.stack.command("DisableConnector", &place.connector, json!({})).await;
+    assert_eq!(disabled.status, "SUCCEEDED", "{disabled:?}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = delivery::timestamp::Timestamp::EPOCH.plus_seconds(i64::try_from(now).unwrap()).to_string();
+    let mut lines = Vec::new();
+    for title in ["One", "Two"] {
+        let mut event = event(&place.team, title, None);
+        event["dateTime"] = json!(now);
+        place.stack.send_to(QUEUE, &event.to_string()).await;
+        lines.push(event.to_string());
+    }
+    let waiting = async || {
+        let waiting = place.stack.items(&outbox, "OUTBOX#ACTIVITY_LOG#").await;
+        (waiting.len() == 2).then_some(())
+    };
+    until("both wait", waiting).await;
+    // The history in the bucket has them, too.
+    place.stack.put_output(&format!("kadoa/{}/activity/1.jsonl", place.team), lines.join("\n")).await;
+    let commits = place.stack.commits(&place.connector, LOG).await.len();
+    assert_eq!(commits, 1, "no row is written");
+
+    for _ in 0..2 {
+        let enabled = place.stack.command("EnableConnector", &place.connector, json!({})).await;
+        assert_eq!(enabled.status, "SUCCEEDED", "{enabled:?}");
+        let log = place.eventually(LOG, |table| table.rows.len() >= 2).await;
+        let mut titles: Vec<_> = log.rows.iter().map(|row| row["event_title"].as_str().unwrap()).collect();
+        titles.sort_unstable();
+        assert_eq!(titles, ["One", "Two"], "each once");
+    }
+    assert!(place.stack.items(&outbox, "OUTBOX#ACTIVITY_LOG#").await.is_empty(), "nothing waits any more");
+}
+
 fn event(team: &str, title: &str, workflow: Option<&str>) -> Value {
     let mut event = json!({
         "teamId": team,

@@ -8,7 +8,7 @@ use backends::Backends;
 use delivery::change::{Changing, disable, enable, end_tokens, revoke};
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, ConnectorStore, RecipientBackend};
+use delivery::ports::{Clock, ConnectorStore, RecipientBackend, RunStore};
 use events::command::{ChangeReport, command};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
@@ -17,6 +17,7 @@ use serde_json::Value;
 /// The function.
 pub struct ChangeConnector {
     connectors: Arc<dyn ConnectorStore>,
+    runs: Arc<dyn RunStore>,
     recipients: Arc<dyn RecipientBackend>,
     clock: Arc<dyn Clock>,
 }
@@ -58,7 +59,7 @@ impl Task for ChangeConnector {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
         let recipients = Backends::assemble(environment, &config, store.clone())?.recipients();
-        Ok(Self { connectors: store, recipients, clock: Arc::new(SystemClock) })
+        Ok(Self { connectors: store.clone(), runs: store, recipients, clock: Arc::new(SystemClock) })
     }
 
     fn subject(input: &Input) -> Subject {
@@ -67,7 +68,12 @@ impl Task for ChangeConnector {
     }
 
     async fn handle(&self, input: Input) -> Result<ChangeReport, StepError> {
-        let ports = Changing { connectors: &*self.connectors, recipients: &*self.recipients, clock: &*self.clock };
+        let ports = Changing {
+            connectors: &*self.connectors,
+            runs: &*self.runs,
+            recipients: &*self.recipients,
+            clock: &*self.clock,
+        };
         let command = command(&input.command, &input.execution)?;
         let connector = match input.action {
             Action::Disable => disable(ports, &command.connector, &command.actor).await?,
@@ -81,7 +87,9 @@ impl Task for ChangeConnector {
 
 #[cfg(test)]
 mod tests {
-    use delivery::connector::Rotation;
+    use delivery::connector::{Connector, ConnectorState, Rotation};
+    use delivery::failure::FailureCode;
+    use delivery::team::CONNECTORS_PER_TEAM_MAX;
     use serde_json::json;
     use testkit::builders::{PutConnector as _, connector, instant};
     use testkit::sharing::ManualClock;
@@ -90,13 +98,41 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_connector_that_would_be_one_too_many_of_its_team_is_not_enabled() {
+        let state = Arc::new(InMemoryState::default());
+        let asleep = Connector { state: ConnectorState::Disabled, ..connector("acme", "t") };
+        state.put_connector(&asleep).await.unwrap();
+        let others: Vec<_> = (0..CONNECTORS_PER_TEAM_MAX).map(|n| connector(&format!("c-{n}"), "t")).collect();
+        for other in &others {
+            state.put_connector(other).await.unwrap();
+        }
+        let function = ChangeConnector {
+            connectors: state.clone(),
+            runs: state.clone(),
+            recipients: state.clone(),
+            clock: Arc::new(ManualClock::at_seconds(0)),
+        };
+        let enable = || {
+            let input = json!({"action": "enable", "command": {"connectorId": "acme"}, "execution": "arn:e"});
+            function.handle(serde_json::from_value(input).unwrap())
+        };
+        assert_eq!(enable().await.unwrap_err().code, FailureCode::TeamFull);
+        assert_eq!(state.connector(&asleep.id).await.unwrap(), Some(asleep));
+        state.put_connector(&others[0].revoked().unwrap()).await.unwrap();
+        for _ in 0..2 {
+            enable().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
     async fn each_action_answers_with_the_connectors_state_and_what_is_left_to_do() {
         let state = Arc::new(InMemoryState::default());
         let rotation = Rotation { number: 2, began_at: instant(0), tokens_end_at: instant(60) };
-        let acme = delivery::connector::Connector { rotation: Some(rotation), ..connector("acme", "t") };
+        let acme = Connector { rotation: Some(rotation), ..connector("acme", "t") };
         state.put_connector(&acme).await.unwrap();
         let function = ChangeConnector {
             connectors: state.clone(),
+            runs: state.clone(),
             recipients: state.clone(),
             clock: Arc::new(ManualClock::at_seconds(0)),
         };

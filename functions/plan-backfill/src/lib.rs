@@ -9,15 +9,15 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use aws::sqs::MetadataQueue;
 use delivery::backfill::{
-    ActivityPorts, BackfillFailure, BackfillId, Begun, Counts, Coverage, Left, Phase, PlanPorts, Request, begin,
-    classify, coverage, deliver_activity, find, finish, plan, settle,
+    ActivityPorts, BackfillFailure, BackfillId, Beginning, Begun, Counts, Coverage, Left, Phase, PlanPorts, Request,
+    begin, classify, coverage, deliver_activity, find, finish, plan, settle,
 };
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
 use delivery::lifecycle::Actor;
 use delivery::ports::{
     ActivityPlace, BackfillNote, BackfillPages, BackfillStore, Clock, ConnectorStore, DeliveryStore, FailureList,
-    HistoryBucket, MetadataWriterWaker, Outbox, PortError, PortErrorKind, RolloutStore, RunStore, TableStore,
+    FoundBy, HistoryBucket, MetadataWriterWaker, Outbox, PortError, PortErrorKind, RolloutStore, RunStore, TableStore,
 };
 use events::backfill::{FAILURES_REPORTED_MAX, FAILURES_SHOWN_MAX, FailureForm, Next, Place, Progress, Report};
 use events::command::command;
@@ -144,7 +144,8 @@ struct Page {
 impl PlanBackfill {
     async fn begin(&self, request: &Request, actor: &Actor, backfill: &BackfillId) -> Result<Output, StepError> {
         let started_at = self.clock.now();
-        let begun = begin(&*self.connectors, &*self.rollouts, &*self.clock, request, actor).await?;
+        let Beginning { begun, revision } =
+            begin(&*self.connectors, &*self.rollouts, &*self.clock, request, actor).await?;
         let (next, phase, missed_since) = match begun {
             Begun::WithHistory => (Next::Plan, Phase::Find, None),
             Begun::WithMissed(since) => (Next::Plan, Phase::Deliver, Some(since)),
@@ -159,6 +160,7 @@ impl PlanBackfill {
             counts: Counts::default(),
             failures: Vec::new(),
             started_at,
+            revision,
             missed_since,
         };
         self.note(request, backfill, progress).await
@@ -174,7 +176,7 @@ impl PlanBackfill {
         progress.page += 1;
         progress.batches = None;
         let page = match (progress.phase, progress.after.take()) {
-            (Phase::Find, after) => self.find(&covers, after).await?,
+            (Phase::Find, after) => self.find(&covers, &FoundBy::page(backfill, progress.page), after).await?,
             (Phase::Deliver, after) => self.plan(&covers, backfill, &mut progress, after).await?,
             (Phase::Activity, after) => self.activity(&covers, after).await?,
             (Phase::Finish, _) => Page {
@@ -189,8 +191,8 @@ impl PlanBackfill {
         self.counted(request, backfill, progress, page, list).await
     }
 
-    async fn find(&self, covers: &Coverage, after: Option<Place>) -> Result<Page, StepError> {
-        let found = find(&*self.store, &*self.bucket, covers, behind(&after), self.clock.now()).await?;
+    async fn find(&self, covers: &Coverage, by: &FoundBy, after: Option<Place>) -> Result<Page, StepError> {
+        let found = find(&*self.store, &*self.bucket, covers, by, behind(&after), self.clock.now()).await?;
         let phase = if found.after.is_some() { Phase::Find } else { Phase::Deliver };
         let after = found.after.map(Place::Behind);
         Ok(Page { counts: found.counts, failures: found.failures, next: Next::Plan, phase, after })
@@ -257,7 +259,7 @@ impl PlanBackfill {
         let connector = &request.connector;
         let failures = self.pages.failures(connector, backfill, FAILURES_REPORTED_MAX).await.map_err(classify)?;
         let left = Left::by(&failures);
-        let state = finish(&*self.connectors, &*self.clock, request, progress.started_at, left, actor).await?;
+        let state = finish(&*self.connectors, &*self.clock, request, progress.revision, left, actor).await?;
         let key = events::backfill::report_key(connector, backfill);
         let report = Report::of(connector, state, &progress, left, self.clock.now(), key);
         let whole = serde_json::to_string(&report.with_failures(&failures)).map_err(|error| {

@@ -125,7 +125,7 @@ mod tests {
     use delivery::table::TableName;
     use delivery::timestamp::Timestamp;
     use serde_json::json;
-    use testkit::builders::{connector_id, instant};
+    use testkit::builders::{PutConnector as _, connector, connector_id, instant};
     use testkit::lake::InMemoryLake;
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
@@ -218,6 +218,62 @@ mod tests {
         assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "it is shut");
     }
 
+    /// A team with this many connectors of each state, none of which takes part in the test.
+    async fn team_of(others: [(ConnectorState, usize); 3]) -> Arc<InMemoryState> {
+        let state = Arc::new(InMemoryState::default());
+        for (of, number) in others {
+            for n in 0..number {
+                let other = connector(&format!("{}-{n}", of.as_str()), "t");
+                state.put_connector(&Connector { state: of, ..other }).await.unwrap();
+            }
+        }
+        state
+    }
+
+    #[tokio::test]
+    async fn a_team_has_ninety_connectors_that_are_not_revoked() {
+        let (active, asleep) = (ConnectorState::Active, ConnectorState::Disabled);
+        let ready = || {
+            serde_json::from_value(json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}}))
+                .unwrap()
+        };
+        let others = |disabled| [(active, 80), (asleep, disabled), (ConnectorState::Revoked, 5)];
+
+        let state = team_of(others(9)).await;
+        let last = function(&state, state.clone());
+        for _ in 0..2 {
+            last.handle(provisioned("open")).await.unwrap();
+            last.handle(ready()).await.unwrap();
+        }
+        let mut known = state.connector(&connector_id("acme")).await.unwrap().unwrap();
+        assert_eq!(known.state, ConnectorState::Ready, "and it is set up again");
+
+        let state = team_of(others(10)).await;
+        let refused = function(&state, state.clone()).handle(provisioned("open")).await.unwrap_err();
+        assert_eq!(refused.code, FailureCode::TeamFull);
+        assert_eq!(state.connector(&connector_id("acme")).await.unwrap(), None);
+        // A revoked one counts again when it is set up anew.
+        known.state = ConnectorState::Revoked;
+        state.put_connector(&known).await.unwrap();
+        let refused = function(&state, state.clone()).handle(provisioned("open")).await.unwrap_err();
+        assert_eq!(refused.code, FailureCode::TeamFull);
+    }
+
+    #[tokio::test]
+    async fn of_two_set_ups_at_once_that_are_one_too_many_no_two_come_to_take_data() {
+        let state =
+            team_of([(ConnectorState::Active, 89), (ConnectorState::Disabled, 0), (ConnectorState::Revoked, 0)]).await;
+        let function = function(&state, state.clone());
+        function.handle(provisioned("open")).await.unwrap();
+        let rival = Connector { state: ConnectorState::Provisioning, ..connector("rival", "t") };
+        state.put_connector(&rival).await.unwrap();
+        let ready = json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}});
+        let refused = function.handle(serde_json::from_value(ready.clone()).unwrap()).await.unwrap_err();
+        assert_eq!(refused.code, FailureCode::TeamFull);
+        state.put_connector(&rival.revoked().unwrap()).await.unwrap();
+        function.handle(serde_json::from_value(ready).unwrap()).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_connector_keeps_the_backend_of_its_first_set_up() {
         let state = Arc::new(InMemoryState::default());
@@ -269,7 +325,7 @@ mod tests {
         let again = function.handle(serde_json::from_value(provision(true)).unwrap()).await.unwrap();
         assert_eq!(serde_json::to_value(again).unwrap(), report("ready"));
         let audit = state.audit(&connector_id("acme"), 10).await.unwrap();
-        let audit: Vec<_> = audit.iter().map(|entry| entry.action).collect();
+        let audit: Vec<_> = audit.iter().map(|change| change.entry.action).collect();
         assert_eq!(
             audit,
             [Action::SetUp, Action::Verify, Action::SetUp, Action::SetUp],

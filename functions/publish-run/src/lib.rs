@@ -73,7 +73,7 @@ impl Task for PublishRun {
 
 #[cfg(test)]
 mod tests {
-    use delivery::ports::RunStore as _;
+    use delivery::ports::{RunConnectors, RunStore as _};
     use delivery::schema::PublicSchema;
     use delivery::staged::{RejectedRows, StagedFile, StagedRun, staged_file_key};
     use object_store::memory::InMemory;
@@ -90,7 +90,7 @@ mod tests {
         let (state, bucket) = (Arc::new(InMemoryState::default()), Arc::new(InMemory::new()));
         state.put_connector(&connector("acme", "t")).await.unwrap();
         let run = run(run_key("t", "w-1", "r-1"));
-        let _ = state.record_run(&run, &[connector_id("acme")], run.finished_at).await.unwrap();
+        let _ = state.record_run(&run, &RunConnectors::taking(&[connector_id("acme")]), run.finished_at).await.unwrap();
         let key = staged_file_key(&run.key, 0);
         bucket.put(&key.as_str().into(), PutPayload::from_static(b"parquet")).await.unwrap();
         let schema = PublicSchema::of(&run.fields).unwrap();

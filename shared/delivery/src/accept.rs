@@ -2,14 +2,11 @@
 
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
-use crate::ports::{DeliveryStarter, PortError, PortErrorKind, Recorded, RunStore, TableStore};
-use crate::run::Announcement;
+use crate::ports::{DeliveryStarter, PortError, PortErrorKind, Recorded, RunConnectors, RunStore, TableStore};
+use crate::run::{Announcement, Run};
 use crate::schema::PublicSchema;
+use crate::team::{CONNECTORS_PER_TEAM_MAX, full};
 use crate::timestamp::Timestamp;
-
-/// The most connectors of one team: their deliveries are recorded with the run in one transaction, which holds 100
-/// items.
-pub const CONNECTORS_PER_TEAM_MAX: usize = 90;
 
 /// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +25,16 @@ pub enum Accepted {
 /// Records a finished run with a delivery for each connector in scope, and starts its execution. Doing it twice
 /// does it once: the first record of a run says which connectors get it, and the execution's name is the run's.
 ///
+/// A connector that takes no data when the list is read, and does once the run is recorded, gets it live: its catch-up
+/// may have passed the run's place before the record. One that is enabled later finds the record when it catches up.
+///
 /// A schema that is new to a connector gets its number here, so that numbers follow the order in which runs are
 /// announced and not the time that each takes.
 ///
 /// # Errors
 ///
-/// `ACCEPT_UNAVAILABLE`: the message goes back to the queue.
+/// `ACCEPT_UNAVAILABLE`: the message goes back to the queue. `TEAM_FULL` if more connectors take the run than can be
+/// recorded with it: nobody gets it.
 pub async fn accept(
     runs: &dyn RunStore,
     tables: &dyn TableStore,
@@ -45,21 +46,15 @@ pub async fn accept(
         Announcement::NotFinished { .. } => return Ok(Accepted::NotFinished),
         Announcement::Finished(run) => run,
     };
-    let in_scope: Vec<ConnectorId> = runs
-        .ready_connectors(run.team())
-        .await
-        .map_err(classify)?
-        .into_iter()
-        .filter(|connector| connector.workflows.contains(run.workflow()))
-        .map(|connector| connector.id)
-        .take(CONNECTORS_PER_TEAM_MAX)
-        .collect();
-    let (connectors, accepted) = match runs.record_run(&run, &in_scope, now).await.map_err(classify)? {
+    let in_scope = in_scope(runs, &run).await?;
+    if in_scope.taken_by.len() > CONNECTORS_PER_TEAM_MAX {
+        return Err(full());
+    }
+    let (recorded, accepted) = match runs.record_run(&run, &in_scope, now).await.map_err(classify)? {
         Recorded::New => (in_scope, Accepted::Started),
-        Recorded::Before { connectors } => (connectors, Accepted::Duplicate),
-        // Its execution has one name however often it is announced, and what a backfill shared stays as it is.
-        Recorded::Found => (in_scope, Accepted::Started),
+        Recorded::Before(in_scope) => (in_scope, Accepted::Duplicate),
     };
+    let connectors = takers(runs, &run, recorded).await?;
     if connectors.is_empty() {
         return Ok(Accepted::Unwanted);
     }
@@ -71,6 +66,29 @@ pub async fn accept(
     }
     starter.start(&run.key, &connectors).await.map_err(classify)?;
     Ok(accepted)
+}
+
+async fn in_scope(runs: &dyn RunStore, run: &Run) -> Result<RunConnectors, StepError> {
+    let mut in_scope = RunConnectors::default();
+    for connector in runs.team_connectors(run.team()).await.map_err(classify)? {
+        if connector.workflows.contains(run.workflow()) {
+            let connectors =
+                if connector.state.takes_data() { &mut in_scope.taken_by } else { &mut in_scope.missed_by };
+            connectors.push(connector.id);
+        }
+    }
+    Ok(in_scope)
+}
+
+/// The connectors that a recorded run is started for: those that it was recorded for, and those that take data now and
+/// took none then. Has to be asked behind the record.
+async fn takers(runs: &dyn RunStore, run: &Run, recorded: RunConnectors) -> Result<Vec<ConnectorId>, StepError> {
+    let RunConnectors { mut taken_by, missed_by } = recorded;
+    if !missed_by.is_empty() {
+        let now = in_scope(runs, run).await?.taken_by;
+        taken_by.extend(now.into_iter().filter(|connector| missed_by.contains(connector)));
+    }
+    Ok(taken_by)
 }
 
 fn classify(error: PortError) -> StepError {

@@ -20,7 +20,7 @@ use crate::ports::{Clock, MetadataWriterWaker, Outbox, PortError, PortErrorKind,
 /// What recording activity needs.
 #[derive(Clone, Copy)]
 pub struct Recording<'a> {
-    /// Knows the ready connectors.
+    /// Knows the teams' connectors.
     pub runs: &'a dyn RunStore,
     /// Keeps the rows.
     pub outbox: &'a dyn Outbox,
@@ -36,9 +36,12 @@ impl std::fmt::Debug for Recording<'_> {
     }
 }
 
-/// Puts a batch of events into the outbox of each ready connector of their teams that wants activity and has the
-/// event in scope, and wakes the writer of each connector that got one. Gives an answer for each event, in their
+/// Puts a batch of events into the outbox of each connector of their teams that is not revoked, wants activity and has
+/// the event in scope, and wakes the writer of each connector that got one. Gives an answer for each event, in their
 /// order.
+///
+/// The rows of a connector that takes no data wait until it does: its writer leaves them ([`crate::metadata_writer`]).
+/// The writer is woken all the same, because the connector may have been enabled since the list was read.
 ///
 /// The connectors of a team are read once, the rows of a connector put in one call, and its writer is woken once. A
 /// row's key is the event's id, so doing it twice does it once.
@@ -58,7 +61,7 @@ pub async fn record(recording: Recording<'_>, events: &[PublicActivity]) -> Vec<
     };
     let mut waiting: BTreeMap<ConnectorId, Waiting> = BTreeMap::new();
     for (team, events) in by_team(events) {
-        let connectors = match recording.runs.ready_connectors(team).await {
+        let connectors = match recording.runs.team_connectors(team).await {
             Ok(connectors) => connectors,
             Err(error) => {
                 let places: Vec<usize> = events.iter().map(|(place, _)| *place).collect();

@@ -198,6 +198,15 @@ impl Coverage {
     }
 }
 
+/// A backfill that began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// What it does first.
+    pub begun: Begun,
+    /// The revision of the connector's record that it began with.
+    pub revision: u64,
+}
+
 /// How a backfill begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
@@ -222,7 +231,7 @@ pub async fn begin(
     clock: &dyn Clock,
     request: &Request,
     actor: &Actor,
-) -> Result<Begun, StepError> {
+) -> Result<Beginning, StepError> {
     let connector = taking(connectors, &request.connector).await?;
     coverage_of(&connector, request, None)?;
     // A rollout is begun by a proven live delivery.
@@ -233,23 +242,26 @@ pub async fn begin(
             "no live delivery of this connector is proven; have one delivered first, see the code of the failed one",
         ));
     }
-    match (request.purpose, connector.state) {
-        (Purpose::Rollout, ConnectorState::Ready) if connector.backfill => {
-            let moved = connector.moved(ConnectorState::Backfilling);
-            change(connectors, clock, &connector, &moved, Action::BeginBackfill, actor).await?;
-            Ok(Begun::WithHistory)
-        }
+    let mut revision = connector.revision;
+    let begun = match (request.purpose, connector.state) {
         (Purpose::Rollout, ConnectorState::Ready) => {
-            let moved = connector.moved(ConnectorState::Active);
-            change(connectors, clock, &connector, &moved, Action::Activate, actor).await?;
-            Ok(Begun::Done)
+            let (state, action, begun) = if connector.backfill {
+                (ConnectorState::Backfilling, Action::BeginBackfill, Begun::WithHistory)
+            } else {
+                (ConnectorState::Active, Action::Activate, Begun::Done)
+            };
+            let moved = connector.moved(state);
+            change(connectors, clock, &connector, &moved, action, actor).await?;
+            revision = moved.revision;
+            begun
         }
-        (Purpose::Rollout, ConnectorState::Active) => Ok(Begun::Done),
+        (Purpose::Rollout, ConnectorState::Active) => Begun::Done,
         // The whole of history holds what was missed.
-        (Purpose::CatchUp, ConnectorState::Backfilling) => Ok(Begun::WithHistory),
-        (Purpose::CatchUp, _) => Ok(connector.missed_since.map_or(Begun::Done, Begun::WithMissed)),
-        (Purpose::Rollout | Purpose::Operator, _) => Ok(Begun::WithHistory),
-    }
+        (Purpose::CatchUp, ConnectorState::Backfilling) => Begun::WithHistory,
+        (Purpose::CatchUp, _) => connector.missed_since.map_or(Begun::Done, Begun::WithMissed),
+        (Purpose::Rollout | Purpose::Operator, _) => Begun::WithHistory,
+    };
+    Ok(Beginning { begun, revision })
 }
 
 /// What a backfill covers, by its connector as it is now. Each page asks: a connector that was disabled meanwhile gets
@@ -296,8 +308,8 @@ fn coverage_of(
 }
 
 /// Ends a backfill: a connector that was `backfilling` is `active` once all of its history was gone through, and what
-/// it missed while it was disabled is no longer missing, unless a catch-up left something that may still pass. Ending
-/// again is harmless. Returns the connector's state.
+/// it missed while it was disabled is no longer missing, unless a catch-up left something that may still pass, or it was
+/// disabled behind the revision that the backfill began with. Ending again is harmless. Returns the connector's state.
 ///
 /// # Errors
 ///
@@ -306,7 +318,7 @@ pub async fn finish(
     connectors: &dyn ConnectorStore,
     clock: &dyn Clock,
     request: &Request,
-    started_at: Timestamp,
+    begun_with: u64,
     left: Left,
     actor: &Actor,
 ) -> Result<ConnectorState, StepError> {
@@ -314,7 +326,7 @@ pub async fn finish(
     if request.is_narrowed() {
         return Ok(connector.state);
     }
-    if connector.missed_since.is_some() && !disabled_since(connectors, &connector.id, started_at).await? {
+    if connector.missed_since.is_some() && !disabled_since(connectors, &connector.id, begun_with).await? {
         let done = if request.purpose == Purpose::CatchUp {
             left == Left::Nothing
         } else {
@@ -352,14 +364,12 @@ impl Left {
     }
 }
 
-/// Whether the connector was disabled after a time: what it missed then is the next catch-up's.
-async fn disabled_since(
-    connectors: &dyn ConnectorStore,
-    id: &ConnectorId,
-    since: Timestamp,
-) -> Result<bool, StepError> {
+/// Whether the connector was disabled behind a revision: what it missed then is the next catch-up's. So many changes
+/// that the audit is not read back to the revision may hold a disabling, too.
+async fn disabled_since(connectors: &dyn ConnectorStore, id: &ConnectorId, revision: u64) -> Result<bool, StepError> {
     let audit = connectors.audit(id, AUDIT_ENTRIES_MAX).await.map_err(classify)?;
-    Ok(audit.iter().any(|entry| entry.action == Action::Disable && entry.at >= since))
+    let unread = audit.first().is_some_and(|oldest| oldest.revision > revision + 1);
+    Ok(unread || audit.iter().any(|change| change.revision > revision && change.entry.action == Action::Disable))
 }
 
 async fn taking(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<Connector, StepError> {

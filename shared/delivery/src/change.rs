@@ -7,14 +7,17 @@ use crate::connector::Connector;
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
 use crate::lifecycle::{Action, Actor, AuditEntry, Changed, Refusal};
-use crate::ports::{Clock, ConnectorStore, PortError, PortErrorKind, RecipientBackend};
+use crate::ports::{Clock, ConnectorStore, PortError, PortErrorKind, RecipientBackend, RunStore};
 use crate::share;
+use crate::team::check_room;
 
 /// What changing a connector needs of the world.
 #[derive(Clone, Copy)]
 pub struct Changing<'a> {
     /// Where connectors are kept.
     pub connectors: &'a dyn ConnectorStore,
+    /// Where a team's connectors are counted.
+    pub runs: &'a dyn RunStore,
     /// Who reads.
     pub recipients: &'a dyn RecipientBackend,
     /// The time.
@@ -42,10 +45,13 @@ pub async fn disable(ports: Changing<'_>, id: &ConnectorId, actor: &Actor) -> Re
 ///
 /// # Errors
 ///
-/// Codes of phase `lifecycle`, and `CONNECTOR_NOT_FOUND` or `CONNECTOR_REVOKED`.
+/// Codes of phase `lifecycle`, and `CONNECTOR_NOT_FOUND`, `CONNECTOR_REVOKED` or `TEAM_FULL`.
 pub async fn enable(ports: Changing<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = find(ports.connectors, id).await?;
     let after = connector.enabled().map_err(refused)?;
+    if after.is_some() {
+        check_room(ports.runs, &connector, classify).await?;
+    }
     write(ports, connector, after, Action::Enable, actor).await
 }
 

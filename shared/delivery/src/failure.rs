@@ -268,6 +268,8 @@ codes! {
     ConnectorInvalid = "CONNECTOR_INVALID", Setup, Rejected;
     /// The connector id is taken by another team, recipient or storage path.
     ConnectorTaken = "CONNECTOR_TAKEN", Setup, Rejected;
+    /// The team has as many connectors as it may have.
+    TeamFull = "TEAM_FULL", Setup, Rejected;
     /// The deployment has no sharing backend for this type of recipient.
     RecipientUnsupported = "RECIPIENT_UNSUPPORTED", Setup, Rejected;
     /// The backend has a recipient for this reader that belongs to somebody else.

@@ -32,5 +32,6 @@ pub mod stage;
 pub mod staged;
 pub mod state;
 pub mod table;
+pub mod team;
 pub mod timestamp;
 pub mod watch;

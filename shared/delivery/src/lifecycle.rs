@@ -93,6 +93,15 @@ pub struct AuditEntry {
     pub actor: Actor,
 }
 
+/// A change as the audit keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// The revision that the change made of the connector's record.
+    pub revision: u64,
+    /// When, what and who.
+    pub entry: AuditEntry,
+}
+
 /// Whether a change was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -71,6 +71,9 @@ pub struct Drained {
 
 /// Writes what waits for a connector's metadata tables. A connector that does not exist has nothing to write.
 ///
+/// Activity waits while its connector takes no data. Delivered runs do not: a delivery that had begun when its connector
+/// was disabled ends, and the tables tell of it.
+///
 /// # Errors
 ///
 /// Codes `METADATA_*`. What was begun is ended by the next drain.
@@ -79,7 +82,8 @@ pub async fn drain(ports: Writing<'_>, connector: &ConnectorId) -> Result<Draine
     let Some(known) = view.connector else { return Ok(Drained::default()) };
     let mut drain = Drain { ports, connector, drained: Drained::default(), changed: CatalogueChange::Unchanged };
     let mut more = drain.batches(MetadataTable::WorkflowRuns, view.runs).await?;
-    if known.activity_log && drain.batches(MetadataTable::ActivityLog, view.activity).await? == More::Yes {
+    let takes_activity = known.activity_log && known.state.takes_data();
+    if takes_activity && drain.batches(MetadataTable::ActivityLog, view.activity).await? == More::Yes {
         more = More::Yes;
     }
     if drain.changed == CatalogueChange::Changed || view.catalogue.changes != view.catalogue.published {

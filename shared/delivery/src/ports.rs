@@ -10,10 +10,10 @@ mod sharing;
 use async_trait::async_trait;
 
 use crate::batch::Batch;
-use crate::connector::{Connector, Scope};
+use crate::connector::{Connector, ConnectorState, Scope};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
-use crate::lifecycle::{AuditEntry, Changed};
+use crate::lifecycle::{AuditEntry, Audited, Changed};
 use crate::run::Run;
 use crate::schema::{Fingerprint, PublicSchema};
 use crate::staged::{StagedFile, StagedRun};
@@ -117,41 +117,56 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// A connector that takes data, as far as accepting a run or an activity event needs it.
+/// A connector of a team that is not revoked, as far as accepting a run or an activity event needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadyConnector {
+pub struct TeamConnector {
     /// The connector.
     pub id: ConnectorId,
+    /// Where it is in its life.
+    pub state: ConnectorState,
     /// Which workflows it takes.
     pub workflows: Scope,
     /// Whether activity is delivered.
     pub activity_log: bool,
 }
 
+/// The connectors that have a run in scope, as they were when it was announced.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunConnectors {
+    /// Those that took data: each has a delivery, at most 90.
+    pub taken_by: Vec<ConnectorId>,
+    /// Those that took none: they were disabled, or being set up.
+    pub missed_by: Vec<ConnectorId>,
+}
+
+impl RunConnectors {
+    /// These connectors, each of which takes the run.
+    #[must_use]
+    pub fn taking(connectors: &[ConnectorId]) -> Self {
+        Self { taken_by: connectors.to_vec(), missed_by: Vec::new() }
+    }
+}
+
 /// Whether a run was recorded now or before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Recorded {
-    /// Recorded now, with a delivery for each connector.
+    /// Announced for the first time, with a delivery for each connector that takes it.
     New,
     /// A copy of its message was recorded before, for these connectors.
-    Before {
-        /// The connectors that were in scope then.
-        connectors: Vec<ConnectorId>,
-    },
-    /// A backfill found the run before its message came: it was never announced to the connectors that take it live.
-    Found,
+    Before(RunConnectors),
 }
 
 /// Keeps every finished run, wanted or not.
 #[async_trait]
 pub trait RunStore: Send + Sync {
-    /// The ready connectors of a team.
-    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError>;
+    /// The connectors of a team that are not revoked, as they are now.
+    async fn team_connectors(&self, team: &TeamId) -> Result<Vec<TeamConnector>, PortError>;
 
-    /// Records a run and, in the same write, an `accepted` delivery for each connector (at most 90). The first
-    /// record of a run stays.
-    async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError>;
+    /// Records a run that was announced and, in the same write, an `accepted` delivery for each connector that takes
+    /// it. The first record of a run stays, and so do the connectors of its first announcement. A run that a backfill
+    /// found before its message came keeps its record, and is announced from now on.
+    async fn record_run(&self, run: &Run, connectors: &RunConnectors, now: Timestamp) -> Result<Recorded, PortError>;
 
     /// A run that was recorded.
     async fn recorded_run(&self, key: &RunKey) -> Result<Option<Run>, PortError>;
@@ -474,7 +489,7 @@ pub trait ConnectorStore: Send + Sync {
     async fn connectors(&self) -> Result<Vec<ConnectorId>, PortError>;
 
     /// A connector's audit, oldest first: at most the newest `limit` entries.
-    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError>;
+    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<Audited>, PortError>;
 }
 
 /// Asks for a table's maintenance.

@@ -1,6 +1,5 @@
 //! Setting a connector up: record, share, and a probe table of zero rows that must read back before data comes.
 
-use crate::accept::CONNECTORS_PER_TEAM_MAX;
 use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
@@ -14,13 +13,14 @@ use crate::ports::{
 use crate::schema::{Column, ColumnType, PublicSchema};
 use crate::share::{check, refused};
 use crate::table::TableName;
+use crate::team::check_room;
 
 /// What provisioning needs of the world.
 #[derive(Clone, Copy)]
 pub struct Provisioning<'a> {
     /// Where connectors are kept.
     pub connectors: &'a dyn ConnectorStore,
-    /// Where a team's ready connectors are counted.
+    /// Where a team's connectors are counted.
     pub runs: &'a dyn RunStore,
     /// The tables' logs.
     pub log: &'a dyn TableLog,
@@ -47,6 +47,10 @@ impl std::fmt::Debug for Provisioning<'_> {
 /// Codes of phase `setup`.
 pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor) -> Result<Connector, StepError> {
     let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
+    let counts = |existing: &Connector| existing.state != ConnectorState::Revoked && existing.team == wanted.team;
+    if !existing.as_ref().is_some_and(counts) {
+        check_room(ports.runs, &wanted, classify).await?;
+    }
     let connector = match &existing {
         Some(existing) if existing.team != wanted.team => return Err(taken()),
         // Its tables are where the other backend's recipients look for them.
@@ -74,16 +78,7 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
             revision: existing.revision + 1,
             ..wanted
         },
-        None => {
-            let others = ports.runs.ready_connectors(&wanted.team).await.map_err(classify)?;
-            if others.len() >= CONNECTORS_PER_TEAM_MAX {
-                return Err(StepError::new(
-                    FailureCode::ConnectorInvalid,
-                    format!("the team has {CONNECTORS_PER_TEAM_MAX} connectors, which is the limit"),
-                ));
-            }
-            wanted
-        }
+        None => wanted,
     };
     match ports.backend.provision(&connector).await.map_err(classify)? {
         Provisioned::Ready => {}
@@ -149,6 +144,7 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor
     if connector.state != ConnectorState::Provisioning {
         return Ok(connector);
     }
+    check_room(ports.runs, &connector, classify).await?;
     let ready = connector.moved(ConnectorState::Ready);
     change(ports, Some(&connector), &ready, Action::Verify, actor).await?;
     Ok(ready)

@@ -14,7 +14,7 @@ use testkit::builders::{PutConnector as _, connector, connector_id, instant, tea
 use testkit::faults::Strikes;
 use testkit::state::InMemoryState;
 
-const LIST: &str = "list the ready connectors";
+const LIST: &str = "list the team's connectors";
 const PUT: &str = "put rows that wait";
 const WAKE: &str = "wake the metadata writer";
 
@@ -71,7 +71,7 @@ fn calls(state: &InMemoryState, since: usize) -> Vec<&'static str> {
 }
 
 #[tokio::test]
-async fn an_event_goes_to_each_connector_that_has_it_in_scope() {
+async fn an_event_waits_for_each_connector_that_has_it_in_scope_and_is_not_revoked() {
     let state = state_of([
         connector("all", "t"),
         Connector { workflows: only(&["w-1"]), ..connector("one", "t") },
@@ -79,6 +79,8 @@ async fn an_event_goes_to_each_connector_that_has_it_in_scope() {
         Connector { workflows: only(&[]), ..connector("none", "t") },
         Connector { activity_log: false, ..connector("unwanted", "t") },
         Connector { state: ConnectorState::Provisioning, ..connector("unready", "t") },
+        Connector { state: ConnectorState::Disabled, ..connector("disabled", "t") },
+        Connector { state: ConnectorState::Revoked, ..connector("revoked", "t") },
         connector("other", "u"),
     ])
     .await;
@@ -96,14 +98,16 @@ async fn an_event_goes_to_each_connector_that_has_it_in_scope() {
         ("two", vec!["e-2"]),
         ("none", vec![]),
         ("unwanted", vec![]),
-        ("unready", vec![]),
+        ("unready", vec!["e-1", "e-2", "e-team"]),
+        ("disabled", vec!["e-1", "e-2", "e-team"]),
+        ("revoked", vec![]),
         ("other", vec!["e-other"]),
     ] {
         assert_eq!(keys(&state, connector).await, expected, "{connector}");
     }
     let woken: BTreeSet<_> = state.wakes().into_iter().collect();
-    assert_eq!(woken, ["all", "one", "other", "two"].map(connector_id).into());
-    assert_eq!(state.wakes().len(), 4, "once each");
+    assert_eq!(woken, ["all", "disabled", "one", "other", "two", "unready"].map(connector_id).into());
+    assert_eq!(state.wakes().len(), 6, "once each");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use delivery::batch::Batch;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::{RetryClass, StepError};
 use delivery::ids::ConnectorId;
 use delivery::metadata::{Cell, DeliveredRun, MetadataTable, Row};
@@ -171,6 +171,27 @@ fn what_waits_comes_into_the_tables_in_one_commit_each_and_a_second_drain_writes
         ["read what the metadata writer begins with", "list the rows that wait", "list the rows that wait"]
     );
     assert_eq!(world.lake.faults.calls().len(), lake, "nothing to write asks nothing of the storage");
+}
+
+#[test]
+fn activity_waits_while_its_connector_takes_no_data_and_delivered_runs_do_not() {
+    for state in [ConnectorState::Disabled, ConnectorState::Provisioning, ConnectorState::Revoked] {
+        let world = World::with(Connector { state, ..connector(CONNECTOR, "t") });
+        world.deliver("r1", "a", 0, 10);
+        world.happen(&["e1", "e2"]);
+        assert_eq!(world.drain().unwrap(), Drained { batches: 1, rows: 1, replaced: 3 }, "{state:?}");
+        assert_eq!((world.ids(RUNS), world.commits(ACTIVITY)), (vec!["r1".to_owned()], 0), "{state:?}");
+        let wakes = world.state.wakes().len();
+        assert_eq!(world.drain().unwrap(), Drained::default(), "{state:?}");
+        assert_eq!(world.state.wakes().len(), wakes, "{state:?}: what waits wakes nobody");
+
+        ready(world.state.put_connector(&connector(CONNECTOR, "t"))).unwrap();
+        world.happen(&["e2", "e3"]);
+        for _ in 0..2 {
+            world.drain().unwrap();
+            assert_eq!(world.ids(ACTIVITY), ["e1", "e2", "e3"], "{state:?}: each once");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use delivery::accept::{Accepted, accept};
 use delivery::batch::{Batch, FailedRun, Origin};
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::{FailureCode, StepError};
@@ -14,13 +13,13 @@ use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::metadata::{DeliveredRun, MetadataTable};
 use delivery::outcome::{Recording, record_failed, record_shared};
 use delivery::ports::{
-    BackfillStore as _, Clock, Commit, DataFile, FoundRun, LoggedCommit, ManifestStore, PortError, PortErrorKind,
-    RunStager, RunStore, SharingBackend, TableContents, TableLog, WriteOutcome,
+    Clock, Commit, DataFile, LoggedCommit, ManifestStore, PortError, PortErrorKind, RunConnectors, RunStager, RunStore,
+    SharingBackend, TableContents, TableLog, WriteOutcome,
 };
 use delivery::promote::{Promoting, Proven, promote};
 use delivery::prove::{Expected, ExpectedRun, Proving, prove, schema_digest};
 use delivery::publish::{Published, Publishing, publish};
-use delivery::run::{Announcement, Run};
+use delivery::run::Run;
 use delivery::schema::{Field, Fingerprint, PublicSchema};
 use delivery::share::{Sharing, share};
 use delivery::stage::{After, Staging, ToStage, stage};
@@ -35,6 +34,8 @@ use testkit::faults::Strikes;
 use testkit::lake::{InMemoryLake, InMemoryShareReader, table_log_contract};
 use testkit::state::InMemoryState;
 
+#[path = "steps/accept.rs"]
+mod accept;
 #[path = "steps/batch.rs"]
 mod batch;
 #[path = "steps/interleaving.rs"]
@@ -79,7 +80,8 @@ impl World {
     }
 
     async fn record(&self, run: &Run) {
-        let _ = self.state.record_run(run, &[connector_id(CONNECTOR)], instant(0)).await.unwrap();
+        let _ =
+            self.state.record_run(run, &RunConnectors::taking(&[connector_id(CONNECTOR)]), instant(0)).await.unwrap();
     }
 
     /// The steps of `DeliverRun` for one connector, in the state machine's order.
@@ -581,91 +583,6 @@ async fn rejected_rows_fail_a_delivery_unless_the_connector_allows_their_fractio
             assert!(error.message.starts_with("1 of 4 rows were rejected, first line 3, column title"), "{error}");
             assert_eq!(world.lake.writes_offered(), 0);
         }
-    }
-}
-
-#[tokio::test]
-async fn messages_are_accepted_once_and_only_for_connectors_in_scope() {
-    let world = World::new().await;
-    let only = Scope::Only([workflow_id("another")].into());
-    world.set_up(Connector { workflows: only, ..connector("other", "t") }).await;
-    let run = a_run("r", 10);
-    let announce = || Announcement::Finished(Box::new(run.clone()));
-    let now = instant(0);
-    assert_eq!(accept(&world.state, &world.state, &world.state, announce(), now).await.unwrap(), Accepted::Started);
-    for _ in 0..3 {
-        assert_eq!(
-            accept(&world.state, &world.state, &world.state, announce(), now).await.unwrap(),
-            Accepted::Duplicate
-        );
-    }
-    let started = world.state.started();
-    assert_eq!(started.len(), 1);
-    let (_, connectors) = started.get(&run.key.execution_name()).unwrap();
-    assert_eq!(connectors, &[connector_id(CONNECTOR)]);
-
-    let unfinished = Announcement::NotFinished { state: "FAILED".to_owned() };
-    assert_eq!(accept(&world.state, &world.state, &world.state, unfinished, now).await.unwrap(), Accepted::NotFinished);
-    let stranger = Run { key: run_key("stranger", "w", "r"), ..run.clone() };
-    let announced = Announcement::Finished(Box::new(stranger.clone()));
-    assert_eq!(accept(&world.state, &world.state, &world.state, announced, now).await.unwrap(), Accepted::Unwanted);
-    assert!(world.state.recorded_run(&stranger.key).await.unwrap().is_some(), "recorded all the same");
-    assert_eq!(world.state.started().len(), 1);
-}
-
-#[tokio::test]
-async fn a_run_that_a_backfill_found_before_its_message_came_still_reaches_every_connector() {
-    let world = World::new().await;
-    world.set_up(connector("other", "t")).await;
-    let run = a_run("r", 10);
-    world.state.record_found(&[FoundRun { run: run.clone(), bytes: 1 }], instant(0)).await.unwrap();
-    for _ in 0..2 {
-        let announced = Announcement::Finished(Box::new(run.clone()));
-        let accepted = accept(&world.state, &world.state, &world.state, announced, instant(1)).await.unwrap();
-        assert_eq!(accepted, Accepted::Started);
-    }
-    let started = world.state.started();
-    assert_eq!(started.len(), 1, "one execution, however often it is announced");
-    let (_, connectors) = started.get(&run.key.execution_name()).unwrap();
-    assert_eq!(connectors, &[connector_id(CONNECTOR), connector_id("other")]);
-}
-
-#[tokio::test]
-async fn schema_versions_are_numbered_in_the_order_of_the_announcements() {
-    let world = World::new().await;
-    let (old, new) = (a_run("r1", 10), with_fields(a_run("r2", 20), vec![field("other", "NUMBER")]));
-    for run in [&old, &new] {
-        let announced = Announcement::Finished(Box::new(run.clone()));
-        assert_eq!(
-            accept(&world.state, &world.state, &world.state, announced, instant(0)).await.unwrap(),
-            Accepted::Started
-        );
-    }
-    // The later run is through first.
-    for run in [&new, &old] {
-        world.deliver(run).await.unwrap();
-    }
-    assert_eq!(world.files(&version(1)).await, ["r1-00000.parquet"]);
-    assert_eq!(world.files(&version(2)).await, ["r2-00000.parquet"]);
-    assert_eq!(world.files(&latest()).await, ["r2-00000.parquet"]);
-}
-
-#[tokio::test]
-async fn a_message_that_fails_half_way_is_accepted_when_it_comes_again() {
-    let run = a_run("r", 10);
-    for number in 0.. {
-        let world = World::new().await;
-        let before = world.state.faults.calls().len();
-        world.state.faults.fail_call(before + number, PortErrorKind::Unavailable, Strikes::After);
-        let announce = || Announcement::Finished(Box::new(run.clone()));
-        let first = accept(&world.state, &world.state, &world.state, announce(), instant(0)).await;
-        let Err(error) = first else {
-            assert!(number > 1, "the story has several calls");
-            return;
-        };
-        assert_eq!(error.code, FailureCode::AcceptUnavailable);
-        let _ = accept(&world.state, &world.state, &world.state, announce(), instant(0)).await.unwrap();
-        assert_eq!(world.state.started().len(), 1, "call {number}");
     }
 }
 

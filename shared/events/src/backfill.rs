@@ -93,6 +93,9 @@ pub struct Progress {
     /// When the backfill began.
     #[serde(with = "text::one")]
     pub started_at: Timestamp,
+    /// The revision of the connector's record that the backfill began with; 0 if it began before this was noted.
+    #[serde(default)]
+    pub revision: u64,
     /// Since when the connector missed runs, for a catch-up.
     #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
     pub missed_since: Option<Timestamp>,
@@ -390,10 +393,14 @@ mod tests {
             let written = json!({
                 "next": "deliver", "phase": phase, "after": after, "page": 2, "batches": "backfills/a/e/page-00002.json",
                 "counts": counts, "failures": [{"runId": "r", "code": "ROW_NOT_JSON"}],
-                "startedAt": "2026-09-01T00:00:00Z", "missedSince": "2026-08-01T00:00:00Z",
+                "startedAt": "2026-09-01T00:00:00Z", "revision": 4, "missedSince": "2026-08-01T00:00:00Z",
             });
             let read: Progress = serde_json::from_value(written.clone()).unwrap();
-            assert_eq!(serde_json::to_value(read).unwrap(), written);
+            assert_eq!(serde_json::to_value(&read).unwrap(), written);
+            let mut of_before = written;
+            of_before.as_object_mut().unwrap().remove("revision");
+            let of_before: Progress = serde_json::from_value(of_before).unwrap();
+            assert_eq!(of_before, Progress { revision: 0, ..read });
         }
     }
 }

@@ -4,7 +4,8 @@
 use delivery::backfill::{BackfillId, Counts, Phase};
 use delivery::failure::FailureCode;
 use delivery::ports::{
-    BackfillNote, BackfillStore, DeliveryStore, DeliverySummary, FoundRun, Recorded, RunOrigin, RunStore,
+    BackfillNote, BackfillStore, DeliveryStore, DeliverySummary, FoundBy, FoundRun, Known, Recorded, RunConnectors,
+    RunOrigin, RunStore,
 };
 use delivery::run::Run;
 use delivery::schema::Fingerprint;
@@ -27,6 +28,7 @@ pub async fn backfill_store_contract(
 ) {
     let team = format!("{prefix}-history-team");
     let connector = connector_id(&format!("{prefix}-history"));
+    let takers = RunConnectors::taking(std::slice::from_ref(&connector));
     assert_eq!(store.history(&team_id(&team), None, 10).await.expect("list"), []);
     let finished = |workflow: &str, name: &str, seconds: i64| Run {
         finished_at: instant(seconds),
@@ -36,16 +38,20 @@ pub async fn backfill_store_contract(
     let found: Vec<_> = [("w-2", "r-a", 5), ("w-1", "r-b", 9), ("w-1", "r-c", 7)]
         .map(|(workflow, name, seconds)| FoundRun { run: finished(workflow, name, seconds), bytes: 11 })
         .into();
-    store.record_found(&found, instant(1_000)).await.expect("record");
+    let by = FoundBy::page(&BackfillId::of_execution("arn:e-1"), 3);
+    store.record_found(&found, &by, instant(1_000)).await.expect("record");
     let live = finished("w-1", "r-d", 8);
+    assert_eq!(runs.record_run(&live, &takers, instant(1_001)).await.expect("record"), Recorded::New);
+    let private = Run { fields: vec![field("_p", "STRING")], ..finished("w-1", "r-e", 70_000_000) };
     assert_eq!(
-        runs.record_run(&live, std::slice::from_ref(&connector), instant(1_001)).await.expect("record"),
+        runs.record_run(&private, &RunConnectors::default(), instant(1_002)).await.expect("record"),
         Recorded::New
     );
-    let private = Run { fields: vec![field("_p", "STRING")], ..finished("w-1", "r-e", 70_000_000) };
-    assert_eq!(runs.record_run(&private, &[], instant(1_002)).await.expect("record"), Recorded::New);
     let foreign = run(run_key(&format!("{team}-2"), "w-1", "r-z"));
-    assert_eq!(runs.record_run(&foreign, &[], instant(1_002)).await.expect("record"), Recorded::New);
+    assert_eq!(
+        runs.record_run(&foreign, &RunConnectors::default(), instant(1_002)).await.expect("record"),
+        Recorded::New
+    );
 
     let all = store.history(&team_id(&team), None, 10).await.expect("list");
     let names: Vec<_> = all.iter().map(|run| (run.workflow.as_str(), run.run.as_str())).collect();
@@ -72,17 +78,32 @@ pub async fn backfill_store_contract(
         FoundRun { run: Run { workflow_name: "another".to_owned(), ..live.clone() }, bytes: 1 },
         FoundRun { run: finished("w-3", "r-new", 1), bytes: 1 },
     ];
-    store.record_found(&copies, instant(2_000)).await.expect("record");
+    store
+        .record_found(&copies, &FoundBy::page(&BackfillId::of_execution("arn:e-2"), 1), instant(2_000))
+        .await
+        .expect("record");
     assert_eq!(runs.recorded_run(&live.key).await.expect("read"), Some(live.clone()));
     assert_eq!(store.history(&team_id(&team), None, 10).await.expect("list").len(), 6);
     let keys = [live.key.clone(), run_key(&team, "w-1", "r-none"), found[0].run.key.clone()];
-    assert_eq!(store.recorded(&keys).await.expect("read"), [true, false, true]);
-    assert_eq!(store.recorded(&[]).await.expect("read"), Vec::<bool>::new());
-    assert_eq!(
-        runs.record_run(&found[0].run, std::slice::from_ref(&connector), instant(2_000)).await.expect("record"),
-        Recorded::Found,
-        "a run that was found was never announced"
-    );
+    assert_eq!(store.recorded(&keys).await.expect("read"), [Known::Yes(None), Known::No, Known::Yes(Some(by))]);
+    assert_eq!(store.recorded(&[]).await.expect("read"), []);
+
+    // A run that was found is announced by its first message: it is in the lists of those who missed it then.
+    let missed_by = vec![connector_id(&format!("{prefix}-asleep"))];
+    let announced = RunConnectors { missed_by, ..takers.clone() };
+    let message = Run { finished_at: instant(6), ..found[0].run.clone() };
+    let record = async |connectors| runs.record_run(&message, connectors, instant(2_000)).await.expect("record");
+    assert_eq!(record(&announced).await, Recorded::New, "nobody announced it before");
+    assert_eq!(record(&takers).await, Recorded::Before(announced), "the first announcement stays");
+    assert_eq!(runs.recorded_run(&message.key).await.expect("read").as_ref(), Some(&found[0].run), "and the record");
+    let of_found = delivery_key(&connector, &message.key);
+    let accepted = deliveries.delivery(&of_found).await.expect("read").map(|delivery| delivery.state);
+    assert_eq!(accepted, Some(DeliveryState::Accepted));
+    let all = store.history(&team_id(&team), None, 10).await.expect("list");
+    assert_eq!(all.len(), 6, "it is listed once, whatever the message says of its end");
+    let entry = all.iter().find(|run| run.run == message.key.run).expect("it is listed");
+    let expected = (RunOrigin::Announced, instant(2_000), instant(5), Some(11));
+    assert_eq!((entry.origin, entry.accepted_at, entry.finished_at, entry.bytes), expected);
 
     // What became of deliveries.
     let summary = |state, code| Some(DeliverySummary { state, code });

@@ -12,15 +12,15 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::batch::Batch;
-use delivery::connector::Connector;
+use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::StepError;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
-use delivery::lifecycle::{AuditEntry, Changed};
+use delivery::lifecycle::{AuditEntry, Audited, Changed};
 use delivery::metadata::{Batched, KeptRow, MetadataTable};
 use delivery::ports::{
-    BackfillNote, CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, LiveFailure, LoadView,
-    PortError, PortErrorKind, Provisioned, ReadyConnector, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
-    RunOrigin, RunStore, ShareReport, SharingBackend, TableStore,
+    BackfillNote, CatalogueMark, Connected, ConnectorStore, DeliveryStarter, DeliveryStore, FoundBy, LiveFailure,
+    LoadView, PortError, PortErrorKind, Provisioned, RecipientBackend, Recorded, RecordedRun, RefusedMessages,
+    RunConnectors, RunOrigin, RunStore, ShareReport, SharingBackend, TableStore, TeamConnector,
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
@@ -58,12 +58,13 @@ type Schema = (ConnectorId, WorkflowId, Fingerprint);
 
 #[derive(Debug, Default)]
 struct Inner {
-    runs: BTreeMap<RunKey, (Run, Vec<ConnectorId>)>,
+    runs: BTreeMap<RunKey, (Run, RunConnectors)>,
     history: BTreeMap<(TeamId, String), RecordedRun>,
+    found_by: BTreeMap<RunKey, FoundBy>,
     notes: BTreeMap<(ConnectorId, BackfillId), BackfillNote>,
     deliveries: BTreeMap<DeliveryKey, DeliveryRecord>,
     connectors: BTreeMap<ConnectorId, Connector>,
-    audits: BTreeMap<ConnectorId, Vec<AuditEntry>>,
+    audits: BTreeMap<ConnectorId, Vec<Audited>>,
     revoked: BTreeSet<ConnectorId>,
     labels: BTreeMap<(ConnectorId, WorkflowLabel), WorkflowId>,
     versions: BTreeMap<WorkflowOf, Vec<VersionTable>>,
@@ -195,27 +196,29 @@ impl DeliveryRecord {
 
 #[async_trait]
 impl RunStore for InMemoryState {
-    async fn ready_connectors(&self, team: &TeamId) -> Result<Vec<ReadyConnector>, PortError> {
-        self.call("list the ready connectors", |inner| {
-            let ready =
-                inner.connectors.values().filter(|connector| connector.team == *team && connector.state.takes_data());
-            let entry = |connector: &Connector| ReadyConnector {
+    async fn team_connectors(&self, team: &TeamId) -> Result<Vec<TeamConnector>, PortError> {
+        self.call("list the team's connectors", |inner| {
+            let of_team = inner.connectors.values().filter(|connector| connector.team == *team);
+            let entry = |connector: &Connector| TeamConnector {
                 id: connector.id.clone(),
+                state: connector.state,
                 workflows: connector.workflows.clone(),
                 activity_log: connector.activity_log,
             };
-            Ok(ready.map(entry).collect())
+            Ok(of_team.filter(|connector| connector.state != ConnectorState::Revoked).map(entry).collect())
         })
     }
 
-    async fn record_run(&self, run: &Run, connectors: &[ConnectorId], now: Timestamp) -> Result<Recorded, PortError> {
+    async fn record_run(&self, run: &Run, connectors: &RunConnectors, now: Timestamp) -> Result<Recorded, PortError> {
         self.call("record the run", |inner| {
-            if let Some((_, connectors)) = inner.runs.get(&run.key) {
-                let before = Recorded::Before { connectors: connectors.clone() };
-                return Ok(if inner.was_found(&run.key) { Recorded::Found } else { before });
+            match inner.runs.get(&run.key) {
+                Some((_, connectors)) if !inner.was_found(&run.key) => {
+                    return Ok(Recorded::Before(connectors.clone()));
+                }
+                Some(_) => inner.announce(&run.key, connectors, now),
+                None => inner.record_run(run, connectors, RunOrigin::Announced, None, now),
             }
-            inner.record_run(run, connectors, RunOrigin::Announced, None, now);
-            for connector in connectors {
+            for connector in &connectors.taken_by {
                 let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
                 let record = inner.record(&key);
                 record.entered_at.entry(DeliveryState::Accepted).or_insert(now);
@@ -415,7 +418,8 @@ impl ConnectorStore for InMemoryState {
                 return Ok(Changed::Outdated);
             }
             inner.connectors.insert(after.id.clone(), after.clone());
-            inner.audits.entry(after.id.clone()).or_default().push(entry.clone());
+            let audited = Audited { revision: after.revision, entry: entry.clone() };
+            inner.audits.entry(after.id.clone()).or_default().push(audited);
             Ok(Changed::Now)
         })
     }
@@ -424,7 +428,7 @@ impl ConnectorStore for InMemoryState {
         self.call("list the connectors", |inner| Ok(inner.connectors.keys().cloned().collect()))
     }
 
-    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {
+    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<Audited>, PortError> {
         self.call("read a connector's audit", |inner| {
             let entries = inner.audits.get(id).map(Vec::as_slice).unwrap_or_default();
             Ok(entries.iter().skip(entries.len().saturating_sub(limit)).cloned().collect())

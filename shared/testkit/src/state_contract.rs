@@ -7,10 +7,10 @@ use delivery::batch::Batch;
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
-use delivery::lifecycle::{Action, Changed};
+use delivery::lifecycle::{Action, Audited, Changed};
 use delivery::ports::{
-    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, ReadyConnector, Recorded, RolloutStore,
-    RunStore, SharingBackend, TableStore,
+    ConnectorStore, DeliveryStore, LiveFailure, PortErrorKind, Provisioned, Recorded, RolloutStore, RunConnectors,
+    RunStore, SharingBackend, TableStore, TeamConnector,
 };
 use delivery::schema::Fingerprint;
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
@@ -51,40 +51,46 @@ fn state(delivery: Option<Delivery>) -> Option<DeliveryState> {
 pub async fn run_store_contract(runs: &dyn RunStore, deliveries: &dyn DeliveryStore, prefix: &str) {
     let key = run_key(&format!("{prefix}-team"), "w-1", "r-1");
     let first = run(key.clone());
-    let connectors = [connector_id(&format!("{prefix}-c-1")), connector_id(&format!("{prefix}-c-2"))];
+    let ids = [connector_id(&format!("{prefix}-c-1")), connector_id(&format!("{prefix}-c-2"))];
+    let missed_by = vec![connector_id(&format!("{prefix}-c-asleep"))];
+    let connectors = RunConnectors { missed_by, ..RunConnectors::taking(&ids) };
+    let nobody = RunConnectors::default();
     assert_eq!(runs.recorded_run(&key).await.expect("read"), None, "nothing is recorded yet");
 
     let recorded = runs.record_run(&first, &connectors, instant(1)).await.expect("record");
     assert_eq!(recorded, Recorded::New);
     assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first.clone()), "a run is read as it was recorded");
-    for id in &connectors {
+    for id in &ids {
         let found = deliveries.delivery(&delivery_key(id, &key)).await.expect("read");
-        assert_eq!(state(found), Some(DeliveryState::Accepted), "each connector has a delivery");
+        assert_eq!(state(found), Some(DeliveryState::Accepted), "each connector that takes it has a delivery");
     }
+    let asleep = deliveries.delivery(&delivery_key(&connectors.missed_by[0], &key)).await.expect("read");
+    assert_eq!(asleep, None, "one that takes no data has none");
 
     let mut copy = first.clone();
     copy.workflow_name = "another name".to_owned();
-    let before = Recorded::Before { connectors: connectors.to_vec() };
-    assert_eq!(runs.record_run(&copy, &[], instant(2)).await.expect("record"), before, "the first scope stays");
+    let before = Recorded::Before(connectors.clone());
+    assert_eq!(runs.record_run(&copy, &nobody, instant(2)).await.expect("record"), before, "the first scope stays");
     assert_eq!(runs.recorded_run(&key).await.expect("read"), Some(first), "the first record stays");
 
     let unwanted = run(run_key(key.team.as_str(), "w-1", "r-unwanted"));
-    assert_eq!(runs.record_run(&unwanted, &[], instant(1)).await.expect("record"), Recorded::New);
-    let before = Recorded::Before { connectors: Vec::new() };
+    assert_eq!(runs.record_run(&unwanted, &nobody, instant(1)).await.expect("record"), Recorded::New);
+    let before = Recorded::Before(nobody.clone());
     assert_eq!(runs.record_run(&unwanted, &connectors, instant(1)).await.expect("record"), before);
 
     let begun = run(run_key(key.team.as_str(), "w-1", "r-begun"));
-    let delivery = delivery_key(&connectors[0], &begun.key);
+    let delivery = delivery_key(&ids[0], &begun.key);
     deliveries.enter(std::slice::from_ref(&delivery), Step::Staging, instant(1)).await.expect("enter");
     assert_eq!(runs.record_run(&begun, &connectors, instant(2)).await.expect("record"), Recorded::New);
     let found = deliveries.delivery(&delivery).await.expect("read");
     assert_eq!(state(found), Some(DeliveryState::InProgress(Step::Staging)), "a delivery that began is left alone");
 
     let wide: Vec<_> = (0..90).map(|n| connector_id(&format!("{prefix}-wide-{n}"))).collect();
+    let wide = RunConnectors::taking(&wide);
     let widest = run(run_key(key.team.as_str(), "w-1", "r-wide"));
     assert_eq!(runs.record_run(&widest, &wide, instant(1)).await.expect("record"), Recorded::New);
-    let before = Recorded::Before { connectors: wide };
-    assert_eq!(runs.record_run(&widest, &[], instant(1)).await.expect("record"), before, "ninety fit");
+    let before = Recorded::Before(wide);
+    assert_eq!(runs.record_run(&widest, &nobody, instant(1)).await.expect("record"), before, "ninety fit");
 }
 
 /// Ten copies of a message at once: one record.
@@ -94,10 +100,10 @@ pub async fn run_store_contract(runs: &dyn RunStore, deliveries: &dyn DeliverySt
 /// Panics if a rule is broken.
 pub async fn run_store_race_contract(runs: &dyn RunStore, prefix: &str) {
     let raced = run(run_key(&format!("{prefix}-team"), "w-1", "r-raced"));
-    let connectors = [connector_id(&format!("{prefix}-c-raced"))];
+    let connectors = RunConnectors::taking(&[connector_id(&format!("{prefix}-c-raced"))]);
     let answers = join_all((0..10).map(|_| runs.record_run(&raced, &connectors, instant(1)))).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.expect("record")).collect();
-    let before = Recorded::Before { connectors: connectors.to_vec() };
+    let before = Recorded::Before(connectors.clone());
     assert_eq!(answers.iter().filter(|answer| **answer == Recorded::New).count(), 1, "one is the first");
     assert_eq!(answers.iter().filter(|answer| **answer == before).count(), 9, "the others know its connectors");
 }
@@ -400,16 +406,22 @@ pub async fn table_store_race_contract(tables: &dyn TableStore, prefix: &str) {
 pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dyn RunStore, prefix: &str) {
     let team = format!("{prefix}-k-team");
     let id = |n: &str| format!("{prefix}-k-{n}");
-    let ready = async || runs.ready_connectors(&team_id(&team)).await.expect("list");
+    let listed = async || runs.team_connectors(&team_id(&team)).await.expect("list");
     assert_eq!(connectors.connector(&connector_id(&id("1"))).await.expect("read"), None);
-    assert_eq!(ready().await, []);
+    assert_eq!(listed().await, []);
 
     let some = Scope::Only(BTreeSet::from(["w-1", "w-2"].map(workflow_id)));
     let first =
         Connector { state: ConnectorState::Provisioning, workflows: some.clone(), ..connector(&id("1"), &team) };
     connectors.put_connector(&first).await.expect("write");
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
-    assert_eq!(ready().await, [], "a connector that is not ready takes no data");
+    let entry = |connector: &Connector| TeamConnector {
+        id: connector.id.clone(),
+        state: connector.state,
+        workflows: connector.workflows.clone(),
+        activity_log: connector.activity_log,
+    };
+    assert_eq!(listed().await, [entry(&first)], "a connector that is being set up is the team's");
 
     let first = Connector {
         state: ConnectorState::Ready,
@@ -419,37 +431,39 @@ pub async fn connector_store_contract(connectors: &dyn ConnectorStore, runs: &dy
         ..first
     };
     connectors.put_connector(&first).await.expect("write");
-    connectors.put_connector(&connector(&id("2"), &team)).await.expect("write");
+    let second = connector(&id("2"), &team);
+    connectors.put_connector(&second).await.expect("write");
     connectors.put_connector(&connector(&id("3"), &format!("{team}-other"))).await.expect("write");
     assert_eq!(
         connectors.connector(&first.id).await.expect("read"),
         Some(first.clone()),
         "a later write takes its place"
     );
-    let expected = [
-        ReadyConnector { id: first.id.clone(), workflows: some, activity_log: false },
-        ReadyConnector { id: connector_id(&id("2")), workflows: Scope::All, activity_log: true },
-    ];
-    assert_eq!(ready().await, expected, "a team sees its own");
+    let expected = [entry(&first), entry(&second)];
+    assert_eq!((&expected[0].workflows, &expected[1].workflows), (&some, &Scope::All));
+    assert_eq!(listed().await, expected, "a team sees its own");
 
     let stale = Connector { revision: 7, ..first.clone() };
-    let entry = audit_entry(Action::Disable, 9);
+    let disabling = audit_entry(Action::Disable, 9);
     let disabled = first.moved(ConnectorState::Disabled);
     let change = async |before: Option<&Connector>, after: &Connector| {
-        connectors.change_connector(before, after, &entry).await.expect("write")
+        connectors.change_connector(before, after, &disabling).await.expect("write")
     };
     assert_eq!(change(Some(&stale), &disabled).await, Changed::Outdated, "another revision was read");
     assert_eq!(change(None, &disabled).await, Changed::Outdated, "a connector that is there is not new");
     assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(first.clone()));
-    assert_eq!(ready().await, expected);
+    assert_eq!(listed().await, expected);
     assert_eq!(change(Some(&first), &disabled).await, Changed::Now);
     assert_eq!(change(Some(&first), &disabled).await, Changed::Outdated, "a change is made once");
-    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(disabled));
-    assert_eq!(ready().await, expected[1..], "a disabled connector takes no data");
+    assert_eq!(connectors.connector(&first.id).await.expect("read"), Some(disabled.clone()));
+    assert_eq!(listed().await, [entry(&disabled), entry(&second)], "a disabled connector is the team's");
+    connectors.put_connector(&second.revoked().expect("it was not")).await.expect("write");
+    assert_eq!(listed().await, [entry(&disabled)], "a revoked one is not");
     let audit = connectors.audit(&first.id, 10).await.expect("read");
-    let actions: Vec<_> = audit.iter().map(|entry| entry.action).collect();
+    let actions: Vec<_> = audit.iter().map(|change| change.entry.action).collect();
     assert_eq!(actions, [Action::SetUp, Action::SetUp, Action::Disable], "each change once, oldest first");
-    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [entry]);
+    let newest = Audited { revision: disabled.revision, entry: disabling };
+    assert_eq!(connectors.audit(&first.id, 1).await.expect("read"), [newest], "each with the revision that it made");
     let all = connectors.connectors().await.expect("list");
     let mine: Vec<_> = all.into_iter().filter(|found| found.as_str().starts_with(&id(""))).collect();
     assert_eq!(mine, ["1", "2", "3"].map(|n| connector_id(&id(n))), "every team's, each once, in order");

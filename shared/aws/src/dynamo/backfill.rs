@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
-use delivery::ports::{BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin};
+use delivery::ports::{
+    BackfillNote, BackfillStore, DeliverySummary, FoundBy, FoundRun, Known, PortError, RecordedRun, RunOrigin,
+};
 use delivery::schema::Fingerprint;
 use delivery::state::DeliveryState;
 use delivery::timestamp::Timestamp;
@@ -53,16 +55,21 @@ impl BackfillStore for DynamoStore {
         Err(damaged(HISTORY, format!("the list has more than {PAGES_MAX} pages")))
     }
 
-    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<bool>, PortError> {
+    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<Known>, PortError> {
         let keys: Vec<_> = runs.iter().map(Key::run).collect();
-        let found = self.get_many_of(RECORDED, &keys, Some("pk, sk")).await?;
-        Ok(found.iter().map(Option::is_some).collect())
+        let found = self.get_many_of(RECORDED, &keys, Some("pk, sk, found_by")).await?;
+        let known = |item: &Option<Item>| {
+            let Some(item) = item else { return Ok(Known::No) };
+            let by = Attributes::of(item, RECORDED).optional_text("found_by")?;
+            Ok(Known::Yes(by.map(FoundBy::from_stored)))
+        };
+        found.iter().map(known).collect()
     }
 
-    async fn record_found(&self, runs: &[FoundRun], now: Timestamp) -> Result<(), PortError> {
+    async fn record_found(&self, runs: &[FoundRun], by: &FoundBy, now: Timestamp) -> Result<(), PortError> {
         let (mut some, mut some_bytes) = (Vec::new(), 0);
         for found in runs {
-            let run = found_item(&found.run, now)?;
+            let run = found_item(&found.run, by, now)?;
             let run_bytes = run.text_bytes();
             if some.len() == PUT_ROWS_MAX || (some_bytes + run_bytes > PUT_BYTES_MAX && !some.is_empty()) {
                 self.write_pairs(FOUND, std::mem::take(&mut some)).await?;

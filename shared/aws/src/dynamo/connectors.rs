@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use delivery::connector::Connector;
 use delivery::ids::ConnectorId;
-use delivery::lifecycle::{Action, Actor, AuditEntry, Changed};
+use delivery::lifecycle::{Action, Actor, AuditEntry, Audited, Changed};
 use delivery::ports::{ConnectorStore, PortError};
 use events::connector_record;
 
@@ -45,7 +45,7 @@ impl ConnectorStore for DynamoStore {
         items.iter().map(|item| Attributes::of(item, LIST).connector_id()).collect()
     }
 
-    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<AuditEntry>, PortError> {
+    async fn audit(&self, id: &ConnectorId, limit: usize) -> Result<Vec<Audited>, PortError> {
         let items = self.list(AUDIT, Key::all_of(id, "AUDIT")).await?;
         let newest = items.iter().skip(items.len().saturating_sub(limit));
         newest.map(read_audit).collect()
@@ -65,13 +65,15 @@ pub(super) fn audit_item(after: &Connector, entry: &AuditEntry) -> Write {
     }
 }
 
-pub(super) fn read_audit(item: &Item) -> Result<AuditEntry, PortError> {
+pub(super) fn read_audit(item: &Item) -> Result<Audited, PortError> {
     let attributes = Attributes::of(item, AUDIT);
     let actor = Actor {
         execution: attributes.text("execution")?.to_owned(),
         requested_by: attributes.optional_text("requested_by")?.map(str::to_owned),
     };
-    Ok(AuditEntry { at: attributes.instant("at")?, action: attributes.read("action", Action::parse)?, actor })
+    let revision = attributes.read("sk", |sk| sk.strip_prefix("AUDIT#")?.parse().ok())?;
+    let entry = AuditEntry { at: attributes.instant("at")?, action: attributes.read("action", Action::parse)?, actor };
+    Ok(Audited { revision, entry })
 }
 
 pub(super) fn read(item: &Item, operation: &'static str) -> Result<Connector, PortError> {

@@ -9,7 +9,7 @@ use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::{Batched, BegunBatch, KeptRow, MetadataTable};
 use delivery::outgoing::{Change, DeliveryAfter, FailedFacts, SharedFacts};
-use delivery::ports::{BackfillNote, CatalogueChange, PortErrorKind, RunOrigin, WatchedToken};
+use delivery::ports::{BackfillNote, CatalogueChange, FoundBy, PortErrorKind, RunConnectors, RunOrigin, WatchedToken};
 use delivery::schema::{Fingerprint, PublicSchema};
 use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, Mirrored, SchemaVersion, TableName, VersionTable, WorkflowLabel};
@@ -53,11 +53,27 @@ fn delivery() -> DeliveryKey {
 #[test]
 fn a_run_is_written_and_read_as_its_fixture() {
     let run = builders::run(delivery().run);
-    let write = runs::run_item(&run, &[delivery().connector], builders::instant(500)).unwrap();
-    let item = golden("run", &write);
-    assert_eq!(runs::recorded_connectors(&item).unwrap(), [delivery().connector]);
+    let missed_by = vec![builders::connector_id("asleep")];
+    let connectors = RunConnectors { taken_by: vec![delivery().connector], missed_by };
+    let write = runs::run_item(&run, &connectors, builders::instant(500)).unwrap();
+    let mut item = golden("run", &write);
+    assert_eq!(runs::recorded_connectors(&item).unwrap(), connectors);
     assert_eq!(events::run_record::read(item["record"].as_s().unwrap()).unwrap(), run);
-    golden("run that was found", &runs::found_item(&run, builders::instant(500)).unwrap());
+    item.remove("missed_by");
+    let silent = runs::recorded_connectors(&item).unwrap();
+    assert_eq!((silent.taken_by, silent.missed_by), (connectors.taken_by.clone(), vec![]), "a record of before");
+
+    let found_by = FoundBy::page(&BackfillId::of_execution("arn:e-1"), 3);
+    golden("run that was found", &runs::found_item(&run, &found_by, builders::instant(500)).unwrap());
+    let [record, entry] = runs::announced_items(&run.key, run.finished_at, &connectors, builders::instant(501));
+    assert!(record.update_expression().unwrap().ends_with("REMOVE #found_at"));
+    assert_eq!(record.condition.as_deref(), Some("attribute_exists(#found_at)"), "once");
+    assert_eq!(runs::recorded_connectors(&record.item()).unwrap(), connectors);
+    let listed = runs::history_item(&run, RunOrigin::Found, Some(77), builders::instant(500)).item();
+    let listed = with(&listed, &entry.item().into_iter().map(leak).collect::<Vec<_>>());
+    let read = backfill::read_history(&listed).unwrap();
+    assert_eq!((read.origin, read.accepted_at), (RunOrigin::Announced, builders::instant(501)));
+    assert_eq!(read.bytes, Some(77), "what is known of it stays");
 }
 
 #[test]
@@ -213,13 +229,16 @@ fn a_connector_is_written_and_read_as_its_fixture() {
     assert_eq!(connectors::read(&item, "read").unwrap(), connector);
     let entry = golden("team entry", &writes[1]);
     golden("listed connector", &writes[2]);
-    let ready = runs::ready_connector(&entry).unwrap().unwrap();
+    let ready = runs::team_connector(&entry).unwrap().unwrap();
     assert_eq!((ready.id, ready.workflows, ready.activity_log), (connector.id.clone(), Scope::All, true));
+    assert_eq!(ready.state, connector.state);
+    let revoked = connectors::connector_items(None, &connector.revoked().unwrap()).unwrap()[1].item();
+    assert_eq!(runs::team_connector(&revoked).unwrap(), None, "a revoked one is none of the team's");
     let unwanted = delivery::connector::Connector { activity_log: false, ..connector };
     let mut entry = connectors::connector_items(None, &unwanted).unwrap()[1].item();
-    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log);
+    assert!(!runs::team_connector(&entry).unwrap().unwrap().activity_log);
     entry.remove("activity_log");
-    assert!(!runs::ready_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
+    assert!(!runs::team_connector(&entry).unwrap().unwrap().activity_log, "an entry that says nothing");
 }
 
 #[test]

@@ -37,7 +37,8 @@ pub struct ActivityRecorded {
 }
 
 /// Puts a page of the team's older activity into the connector's outbox, and wakes its writer. A row's key is the
-/// event's id, so doing it twice does it once.
+/// event's id, so doing it twice does it once. The last page wakes the writer even if it holds nothing: rows may wait
+/// that came while the connector took no data.
 ///
 /// # Errors
 ///
@@ -71,6 +72,8 @@ pub async fn deliver_activity(
     if !rows.is_empty() {
         let now = ports.clock.now();
         ports.outbox.put(&coverage.connector, MetadataTable::ActivityLog, &rows, now).await.map_err(classify)?;
+    }
+    if !rows.is_empty() || page.after.is_none() {
         // The time after the rows are there: a wake covers what was put before it.
         ports.waker.wake(&coverage.connector, ports.clock.now()).await.map_err(classify)?;
     }

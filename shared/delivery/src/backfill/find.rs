@@ -9,7 +9,7 @@ use super::{BackfillFailure, Counts, Coverage, classify};
 use crate::connector::Scope;
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{RunId, RunKey, WorkflowId};
-use crate::ports::{BackfillStore, FoundRun, HistoryBucket, RunFolder};
+use crate::ports::{BackfillStore, FoundBy, FoundRun, HistoryBucket, Known, RunFolder};
 use crate::run::Announcement;
 use crate::timestamp::Timestamp;
 
@@ -28,6 +28,7 @@ pub struct Found {
 }
 
 /// Looks through a page of the team's run folders and records those runs that are finished, in scope and not recorded.
+/// A page that is done again counts what it found before: the record of a run says which page found it.
 ///
 /// # Errors
 ///
@@ -36,6 +37,7 @@ pub async fn find(
     store: &dyn BackfillStore,
     bucket: &dyn HistoryBucket,
     coverage: &Coverage,
+    by: &FoundBy,
     after: Option<&str>,
     now: Timestamp,
 ) -> Result<Found, StepError> {
@@ -62,7 +64,8 @@ pub async fn find(
     }
     let keys: Vec<_> = candidates.keys().cloned().collect();
     let recorded = store.recorded(&keys).await.map_err(classify)?;
-    let unrecorded = candidates.into_iter().zip(recorded).filter(|(_, recorded)| !recorded);
+    counts.found = found_by(by, &recorded);
+    let unrecorded = candidates.into_iter().zip(recorded).filter(|(_, known)| *known == Known::No);
     let (with, without): (Vec<_>, Vec<_>) =
         unrecorded.map(|(candidate, _)| candidate).partition(|(_, folder)| folder.message_bytes.is_some());
     // Output that nobody announced, here or by a message.
@@ -83,10 +86,16 @@ pub async fn find(
             }
         }
     }
-    counts.found = runs.len() as u64;
+    store.record_found(&runs, by, now).await.map_err(classify)?;
+    // Somebody else may have been first.
+    let keys: Vec<_> = runs.iter().map(|found| found.run.key.clone()).collect();
+    counts.found += found_by(by, &store.recorded(&keys).await.map_err(classify)?);
     counts.failed = failures.len() as u64;
-    store.record_found(&runs, now).await.map_err(classify)?;
     Ok(Found { after: page.after, counts, failures })
+}
+
+fn found_by(by: &FoundBy, runs: &[Known]) -> u64 {
+    runs.iter().filter(|known| **known == Known::Yes(Some(by.clone()))).count() as u64
 }
 
 enum Placed {

@@ -43,6 +43,39 @@ pub enum RunOrigin {
     Found,
 }
 
+/// Names the page of a backfill that found a run first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundBy(String);
+
+impl FoundBy {
+    /// A page of a backfill.
+    #[must_use]
+    pub fn page(backfill: &BackfillId, page: u64) -> Self {
+        Self(format!("{}#{page}", backfill.as_str()))
+    }
+
+    /// The page of a stored name.
+    #[must_use]
+    pub fn from_stored(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// The page's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whether a run is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It is not.
+    No,
+    /// It is; a page of a backfill found it first, or its message came first.
+    Yes(Option<FoundBy>),
+}
+
 /// A run that was found in the run-output bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FoundRun {
@@ -81,11 +114,11 @@ pub trait BackfillStore: Send + Sync {
     /// in which they finished.
     async fn history(&self, team: &TeamId, after: Option<&str>, max: usize) -> Result<Vec<RecordedRun>, PortError>;
 
-    /// Which of these runs are recorded, in their order.
-    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<bool>, PortError>;
+    /// Which of these runs are recorded, and by whom, in their order.
+    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<Known>, PortError>;
 
-    /// Records runs that were found, without a delivery. The first record of a run stays.
-    async fn record_found(&self, runs: &[FoundRun], now: Timestamp) -> Result<(), PortError>;
+    /// Records runs that a page found, without a delivery. The first record of a run stays.
+    async fn record_found(&self, runs: &[FoundRun], by: &FoundBy, now: Timestamp) -> Result<(), PortError>;
 
     /// What is known of a connector's deliveries of these runs, in their order.
     async fn deliveries(

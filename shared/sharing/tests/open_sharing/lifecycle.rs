@@ -49,7 +49,12 @@ impl Lived {
     }
 
     fn changing(&self) -> Changing<'_> {
-        Changing { connectors: &self.state, recipients: &*self.world.sharing, clock: &*self.world.clock }
+        Changing {
+            connectors: &self.state,
+            runs: &self.state,
+            recipients: &*self.world.sharing,
+            clock: &*self.world.clock,
+        }
     }
 
     async fn rotate(&self, wish: RotationWish) -> Result<Connector, StepError> {
@@ -70,7 +75,7 @@ impl Lived {
     async fn stored(&self) -> (Connector, Vec<Action>) {
         let connector = self.state.connector(&self.acme.id).await.unwrap().unwrap();
         let audit = self.state.audit(&self.acme.id, 100).await.unwrap();
-        (connector, audit.iter().skip(1).map(|entry| entry.action).collect())
+        (connector, audit.iter().skip(1).map(|change| change.entry.action).collect())
     }
 
     /// The path of the newest e-mail's link.

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use delivery::backfill::BackfillId;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, TeamId};
-use delivery::ports::{BackfillNote, BackfillStore, DeliverySummary, FoundRun, PortError, RecordedRun, RunOrigin};
+use delivery::ports::{
+    BackfillNote, BackfillStore, DeliverySummary, FoundBy, FoundRun, Known, PortError, RecordedRun, RunConnectors,
+    RunOrigin,
+};
 use delivery::run::Run;
 use delivery::schema::PublicSchema;
 use delivery::state::Ended;
@@ -31,12 +34,12 @@ impl Inner {
     pub(super) fn record_run(
         &mut self,
         run: &Run,
-        connectors: &[ConnectorId],
+        connectors: &RunConnectors,
         origin: RunOrigin,
         bytes: Option<u64>,
         now: Timestamp,
     ) {
-        self.runs.insert(run.key.clone(), (run.clone(), connectors.to_vec()));
+        self.runs.insert(run.key.clone(), (run.clone(), connectors.clone()));
         let place = format!("{}#{:016}#{}", run.key.workflow, run.finished_at.micros().max(0), run.key.run);
         let recorded = RecordedRun {
             workflow: run.key.workflow.clone(),
@@ -49,6 +52,19 @@ impl Inner {
             place: place.clone(),
         };
         self.history.insert((run.key.team.clone(), place), recorded);
+    }
+
+    /// Announces a run that was found.
+    pub(super) fn announce(&mut self, key: &RunKey, connectors: &RunConnectors, now: Timestamp) {
+        if let Some((_, known)) = self.runs.get_mut(key) {
+            known.clone_from(connectors);
+        }
+        for ((team, _), run) in &mut self.history {
+            if *team == key.team && run.workflow == key.workflow && run.run == key.run {
+                run.origin = RunOrigin::Announced;
+                run.accepted_at = now;
+            }
+        }
     }
 
     pub(super) fn was_found(&self, key: &RunKey) -> bool {
@@ -76,17 +92,21 @@ impl BackfillStore for InMemoryState {
         })
     }
 
-    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<bool>, PortError> {
+    async fn recorded(&self, runs: &[RunKey]) -> Result<Vec<Known>, PortError> {
         self.call("read which runs are recorded", |inner| {
-            Ok(runs.iter().map(|run| inner.runs.contains_key(run)).collect())
+            let known = |run: &RunKey| {
+                if inner.runs.contains_key(run) { Known::Yes(inner.found_by.get(run).cloned()) } else { Known::No }
+            };
+            Ok(runs.iter().map(known).collect())
         })
     }
 
-    async fn record_found(&self, runs: &[FoundRun], now: Timestamp) -> Result<(), PortError> {
+    async fn record_found(&self, runs: &[FoundRun], by: &FoundBy, now: Timestamp) -> Result<(), PortError> {
         self.call("record runs that were found", |inner| {
             for found in runs {
                 if !inner.runs.contains_key(&found.run.key) {
-                    inner.record_run(&found.run, &[], RunOrigin::Found, Some(found.bytes), now);
+                    inner.record_run(&found.run, &RunConnectors::default(), RunOrigin::Found, Some(found.bytes), now);
+                    inner.found_by.insert(found.run.key.clone(), by.clone());
                 }
             }
             Ok(())
