@@ -122,6 +122,33 @@ async fn a_batch_whose_functions_end_at_any_request_loses_and_doubles_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_staging_ends_again_and_again_delivers_what_was_staged_before() {
+    let _alone = STACK.lock().await;
+    let place = Place::begin().await;
+    let runs = place.record(8).await;
+    // A run takes fewer requests than this, and eight runs take more than three times as many.
+    place.stack.order_kill("stage-run", 12, "after", 3).await;
+    let ended = place.stack.execute("DeliverRun", &place.input(&runs)).await;
+    assert_eq!(place.stack.kills().await, 3);
+    place.stack.forget_faults().await;
+    assert_eq!(ended.status, "FAILED", "no failed run hides: {ended:?}");
+    let mut arrived = 0;
+    for run in &runs {
+        let delivery = place.stack.delivery(&place.connector, &place.workflow, &run.run).await.unwrap();
+        match (delivery.state.as_str(), delivery.code.as_deref()) {
+            ("shared", None) => arrived += 1,
+            ("failed", Some("STAGING_INTERRUPTED")) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!((1..runs.len()).contains(&arrived), "{arrived} of {}", runs.len());
+    place.assert_each_row_once(&runs[..arrived]).await;
+    let ended = place.stack.execute("DeliverRun", &place.input(&runs)).await;
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+    place.assert_each_row_once(&runs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_runs_cost_one_commit_and_few_requests() {
     let _alone = STACK.lock().await;
     let place = Place::begin().await;

@@ -9,7 +9,8 @@ use crate::document::{each, resources, state_machines, template, texts};
 use crate::functions::{function_name, pascal};
 
 /// Tasks that are not named for their function, because it has another task, too.
-const OTHER_TASKS: [(&str, &str); 7] = [
+const OTHER_TASKS: [(&str, &str); 8] = [
+    ("TakeStaged", "stage-run"),
     ("SettleBatches", "plan-backfill"),
     ("FinishBackfill", "plan-backfill"),
     ("RecordFailure", "record-outcome"),
@@ -155,6 +156,34 @@ fn a_delivery_task_is_caught_under_its_own_name() {
             assert_eq!(catcher["ResultPath"], json!(format!("$.failure.{}", task.name)), "{}", task.name);
         }
     }
+}
+
+/// What was staged of a batch goes on, and the function is told that by what was caught.
+#[test]
+fn staging_that_ends_without_an_answer_costs_what_is_not_staged() {
+    let catchers = state("StageRun")["Catch"].clone();
+    let classes = RetryClass::ALL.map(RetryClass::error_type);
+    assert_eq!((&catchers[0]["ErrorEquals"], &catchers[0]["Next"]), (&json!(classes), &json!("FailEveryConnector")));
+    assert_eq!(
+        (&catchers[1]["Next"], &catchers[1]["ResultPath"]),
+        (&json!("TakeStaged"), &json!("$.failure.StageRun"))
+    );
+    let taking = state("TakeStaged");
+    assert_eq!((&taking["Parameters"]["Payload.$"], &taking["ResultPath"]), (&json!("$"), &json!("$.stageRun")));
+    assert_eq!(taking["Next"], "AnyRunStaged");
+    let any = state("AnyRunStaged");
+    let schema =
+        json!([{ "Variable": "$.stageRun.staged.fingerprint", "IsPresent": true, "Next": "DeliverToEachConnector" }]);
+    assert_eq!((&any["Choices"], &any["Default"]), (&schema, &json!("FailEveryConnector")));
+}
+
+/// A redrive takes a delivery for left behind when no execution of it can be at work any more.
+#[test]
+fn an_execution_of_a_delivery_ends_when_a_redrive_counts_on_it() {
+    let lives = state_machines()["deliver-run.asl.json"]["TimeoutSeconds"].as_i64();
+    assert_eq!(lives, Some(delivery::redrive::EXECUTION_SECONDS_MAX));
+    let alarm = &template()["Resources"]["OldestUndeliveredAlarm"]["Properties"]["Threshold"];
+    assert!(alarm.as_i64() > lives, "whoever is told of a delivery that is late finds it by a redrive");
 }
 
 #[test]

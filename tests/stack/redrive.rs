@@ -2,13 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::QueueAttributeName;
+use delivery::timestamp::Timestamp;
 use serde_json::{Value, json};
 use tests::{Execution, Inbox, Place, Run, table_name, unique, until};
 
 fn output(ended: &Execution) -> Value {
     assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
     serde_json::from_str(ended.output.as_deref().unwrap()).unwrap()
+}
+
+fn now_millis() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }
 
 async fn redrive(place: &Place, more: Value) -> Execution {
@@ -75,6 +82,47 @@ async fn a_delivery_that_failed_at_its_proof_goes_on_there() {
     let report = output(&redrive(&place, json!({})).await);
     assert_eq!((&report["examined"], &report["started"]), (&json!(0), &json!(0)), "nothing is left to do: {report}");
     inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_was_left_behind_is_started_again_for_what_it_was_made_for() {
+    let place = Place::new().await;
+    let unshared = {
+        let first = place.run();
+        place.deliver(&first).await;
+        let unshared = place.unshare(&first.workflow).await;
+        (first.workflow, unshared)
+    };
+    let run = Run::small(&place.team, &unshared.0, 5);
+    run.announce(&place.stack).await;
+    place.failed(&run).await;
+    place.share_again(unshared.1).await;
+    // As if a backfill had made it, and its failure could not be recorded four hours ago.
+    let move_to = async |hours: i64| {
+        let at = Timestamp::from_millis(now_millis() - hours * 3_600_000).unwrap();
+        let key = |text: String| AttributeValue::S(text);
+        let update = place.stack.dynamodb.update_item().table_name(place.stack.output("StateTableName"));
+        let update = update.key("pk", key(format!("CONNECTOR#{}", place.connector)));
+        let update = update.key("sk", key(format!("DELIVERY#{}#{}", run.workflow, run.run)));
+        let update = update.update_expression(
+            "SET #state = :state, updated_at = :at, undelivered_since_micros = :since, origin = :origin",
+        );
+        let update = update.expression_attribute_names("#state", "state");
+        let update = update.expression_attribute_values(":state", key("proving".to_owned()));
+        let update = update.expression_attribute_values(":origin", key("backfill".to_owned()));
+        let update = update.expression_attribute_values(":since", AttributeValue::N(at.micros().to_string()));
+        update.expression_attribute_values(":at", key(at.to_string())).send().await.unwrap();
+    };
+    move_to(2).await;
+    let report = output(&redrive(&place, json!({})).await);
+    assert_eq!((&report["examined"], &report["started"]), (&json!(1), &json!(0)), "its execution may be at work");
+    move_to(4).await;
+    let report = output(&redrive(&place, json!({"phase": "proof"})).await);
+    assert_eq!(report["byCode"], json!({"PROOF_INTERRUPTED": 1}), "{report}");
+    let shared = place.arrived(&run).await;
+    assert_eq!(shared.attributes["origin"], "backfill");
+    let (_, rows) = place.stack.rows(&place.profile, &place.connector, &table_name(&run.workflow, "V1")).await;
+    assert_eq!(rows.len(), 8, "each row once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

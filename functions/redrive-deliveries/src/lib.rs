@@ -1,4 +1,4 @@
-//! `RedriveDeliveries`: a page of a connector's failed deliveries is started again.
+//! `RedriveDeliveries`: a page of a connector's stopped deliveries is started again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use aws::sfn::StepFunctionsStarter;
 use delivery::failure::StepError;
-use delivery::ports::{ConnectorStore, DeliveryRestarter, UndeliveredDeliveries};
-use delivery::redrive::redrive_page;
+use delivery::ports::{ConnectorStore, DeliveryRestarter, DeliveryStore, UndeliveredDeliveries};
+use delivery::redrive::{Redriving, redrive_page};
 use events::redrive::{
     DeliveriesProgress, DeliveriesReport, PageDone, RedriveDeliveriesInput, deliveries, deliveries_page,
 };
@@ -18,6 +18,7 @@ use lambda::{Environment, SettingsError, Subject, Task};
 pub struct RedriveDeliveries {
     connectors: Arc<dyn ConnectorStore>,
     deliveries: Arc<dyn UndeliveredDeliveries>,
+    records: Arc<dyn DeliveryStore>,
     restarter: Arc<dyn DeliveryRestarter>,
 }
 
@@ -38,7 +39,8 @@ impl Task for RedriveDeliveries {
         let config = aws::connect().await;
         let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
         let starter = StepFunctionsStarter::new(&config, environment.require("DELIVER_RUN_ARN")?);
-        Ok(Self { connectors: store.clone(), deliveries: store, restarter: Arc::new(starter) })
+        let (deliveries, records) = (store.clone(), store.clone());
+        Ok(Self { connectors: store, deliveries, records, restarter: Arc::new(starter) })
     }
 
     fn subject(input: &RedriveDeliveriesInput) -> Subject {
@@ -47,9 +49,13 @@ impl Task for RedriveDeliveries {
 
     async fn handle(&self, input: RedriveDeliveriesInput) -> Result<Self::Output, StepError> {
         let redrive = deliveries(&input)?;
-        let (redriven, next) =
-            redrive_page(&*self.connectors, &*self.deliveries, &*self.restarter, &redrive, input.progress.into())
-                .await?;
+        let ports = Redriving {
+            connectors: &*self.connectors,
+            deliveries: &*self.deliveries,
+            records: &*self.records,
+            restarter: &*self.restarter,
+        };
+        let (redriven, next) = redrive_page(ports, &redrive, input.progress.into()).await?;
         Ok(deliveries_page(&redrive, &redriven, next))
     }
 }

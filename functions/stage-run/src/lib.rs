@@ -1,4 +1,5 @@
-//! `StageRun`: runs' outputs become validated Parquet under the staging prefix, each once.
+//! `StageRun`: runs' outputs become validated Parquet under the staging prefix, each once. `TakeStaged`: what is staged
+//! of a batch whose staging ended without an answer.
 
 pub mod input;
 pub mod seekable;
@@ -11,8 +12,8 @@ use async_trait::async_trait;
 use aws::dynamo::DynamoStore;
 use delivery::failure::StepError;
 use delivery::ports::{Clock, DeliveryStore, ManifestStore, RunStager, RunStore};
-use delivery::stage::{After, Staging, ToStage, stage};
-use events::steps::{DeliverRunInput, Staged};
+use delivery::stage::{After, Staging, ToStage, stage, take_staged};
+use events::steps::{DeliverRunInput, Staged, StagingTask};
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use object_store::ObjectStore;
 use tables::manifest::ObjectStoreManifests;
@@ -89,7 +90,11 @@ impl Task for StageRun {
             None => (&input.runs, After::Nothing),
         };
         let runs: Vec<_> = runs.iter().map(|run| input.run(run)).collect();
-        let outcome = stage(ports, ToStage { runs: &runs, connectors: &input.connectors, after }).await?;
+        let wanted = ToStage { runs: &runs, connectors: &input.connectors, origin: input.origin, after };
+        let outcome = match input.staging {
+            StagingTask::Stage => stage(ports, wanted).await?,
+            StagingTask::TakeStaged => take_staged(ports, wanted).await?,
+        };
         lambda::log_failed_runs(&outcome.failed);
         Ok(Staged::and(input.staged, input.origin, outcome))
     }

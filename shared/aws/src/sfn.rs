@@ -5,9 +5,10 @@ use aws_config::SdkConfig;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::operation::start_execution::StartExecutionError;
 use aws_sdk_sfn::types::ExecutionStatus;
+use delivery::batch::Origin;
 use delivery::ids::{ConnectorId, DeliveryKey, RunKey, rollout_execution_name};
 use delivery::ports::{DeliveryRestarter, DeliveryStarter, PortError, PortErrorKind, RolloutStarter};
-use delivery::redrive::{STARTS_PER_FAILURE_MAX, restart_name};
+use delivery::redrive::{STARTS_PER_STOP_MAX, restart_name};
 use delivery::timestamp::Timestamp;
 use events::steps::{DeliverRunInput, RolloutInput};
 
@@ -45,7 +46,7 @@ impl StepFunctionsStarter {
 #[async_trait]
 impl DeliveryStarter for StepFunctionsStarter {
     async fn start(&self, run: &RunKey, connectors: &[ConnectorId]) -> Result<(), PortError> {
-        let input = written(START, serde_json::to_string(&DeliverRunInput::live(run, connectors)))?;
+        let input = written(START, serde_json::to_string(&DeliverRunInput::of_one(run, connectors, Origin::Live)))?;
         self.begin(START, run.execution_name(), input).await?;
         Ok(())
     }
@@ -53,17 +54,22 @@ impl DeliveryStarter for StepFunctionsStarter {
 
 #[async_trait]
 impl DeliveryRestarter for StepFunctionsStarter {
-    async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
-        let input = DeliverRunInput::live(&delivery.run, std::slice::from_ref(&delivery.connector));
+    async fn start_again(
+        &self,
+        delivery: &DeliveryKey,
+        origin: Origin,
+        stopped_at: Timestamp,
+    ) -> Result<(), PortError> {
+        let input = DeliverRunInput::of_one(&delivery.run, std::slice::from_ref(&delivery.connector), origin);
         let input = written(RESTART, serde_json::to_string(&input))?;
-        for start in 1..=STARTS_PER_FAILURE_MAX {
-            let name = restart_name(delivery, failed_at, start);
+        for start in 1..=STARTS_PER_STOP_MAX {
+            let name = restart_name(delivery, stopped_at, start);
             let known = self.begin(RESTART, name.clone(), input.clone()).await?;
             if known == Begun::Now || self.runs(RESTART, &name).await? {
                 return Ok(());
             }
         }
-        let source = format!("it was started {STARTS_PER_FAILURE_MAX} times and never came to its first step");
+        let source = format!("it was started {STARTS_PER_STOP_MAX} times and never came to its first step");
         Err(PortError::new(PortErrorKind::InvalidData, RESTART, source))
     }
 }

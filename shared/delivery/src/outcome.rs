@@ -79,8 +79,7 @@ pub async fn record_failed(
                   DeliverRun again"
             .to_owned(),
     });
-    let ended: Vec<_> = deliveries.iter().map(|delivery| (delivery.clone(), Ended::Failed(failure.clone()))).collect();
-    ports.deliveries.end(&ended, now).await.map_err(classify)?;
+    ports.deliveries.fail(deliveries, &failure, origin, now).await.map_err(classify)?;
     if origin == Origin::Live {
         for delivery in deliveries {
             let noted = LiveFailure { delivery: delivery.clone(), code: failure.code, at: now };

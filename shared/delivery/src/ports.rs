@@ -9,7 +9,7 @@ mod sharing;
 
 use async_trait::async_trait;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Origin};
 use crate::connector::{Connector, ConnectorState, Scope};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey, TeamId, WorkflowId};
@@ -17,7 +17,7 @@ use crate::lifecycle::{AuditEntry, Audited, Changed};
 use crate::run::Run;
 use crate::schema::{Fingerprint, PublicSchema};
 use crate::staged::{StagedFile, StagedRun};
-use crate::state::{Delivery, Ended, Step};
+use crate::state::{Delivery, Ended, Failure, Step};
 use crate::table::{LatestTable, TableName, VersionTable};
 use crate::timestamp::Timestamp;
 
@@ -182,6 +182,9 @@ pub trait DeliveryStarter: Send + Sync {
 /// Keeps the state of deliveries. A delivery that is `shared` stays so, whatever is written.
 #[async_trait]
 pub trait DeliveryStore: Send + Sync {
+    /// Notes that an execution begins with these deliveries, and what it makes them for: enters [`Step::Staging`].
+    async fn begin(&self, deliveries: &[DeliveryKey], origin: Origin, now: Timestamp) -> Result<(), PortError>;
+
     /// Notes that a step began for these deliveries, making records that do not exist. Entering
     /// [`Step::Staging`] counts an attempt.
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError>;
@@ -190,6 +193,16 @@ pub trait DeliveryStore: Send + Sync {
     /// row of [`crate::metadata::MetadataTable::WorkflowRuns`] among those that wait for a batch; a later one adds nothing. A delivery
     /// that failed keeps its first failure until a step begins again.
     async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError>;
+
+    /// Notes that these deliveries failed, as [`Self::end`] does, and what they were made for: perhaps none of them was
+    /// begun.
+    async fn fail(
+        &self,
+        deliveries: &[DeliveryKey],
+        failure: &Failure,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<(), PortError>;
 
     /// The delivery's record.
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, PortError>;

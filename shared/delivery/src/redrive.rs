@@ -1,5 +1,5 @@
-//! Redriving after a fix: failed deliveries are started again, and dead-letter messages go back to their queue, both at
-//! a limited rate.
+//! Redriving after a fix: deliveries that failed or were left behind are started again, and dead-letter messages go back
+//! to their queue, both at a limited rate.
 //!
 //! Both go page by page; what a page leaves behind is passed to the next one, so that a process may end at any point.
 //! A page that is done twice starts nothing twice. A delivery that is started again goes on from its failed step,
@@ -7,13 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::batch::Origin;
 use crate::connector::ConnectorState;
 use crate::failure::{FailureCode, Phase, RetryClass, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunId, WorkflowId, sha256_hex};
 use crate::ports::{
-    ConnectorStore, DeadLetterQueue, DeliveryRestarter, PortError, PortErrorKind, UndeliveredDeliveries,
+    ConnectorStore, DeadLetterQueue, DeliveryRestarter, DeliveryStore, PortError, PortErrorKind, UndeliveredDeliveries,
 };
-use crate::state::DeliveryState;
+use crate::state::{DeliveryState, Step};
 use crate::timestamp::Timestamp;
 
 /// The highest rate of a redrive, in deliveries or messages a minute.
@@ -41,11 +42,18 @@ pub const MESSAGES_MAX: u64 = 10_000;
 /// seconds: longer than a receipt of the redrive's own hides them.
 pub const HIDDEN_SECONDS_MAX: i64 = 90;
 
+/// The most pages in a row that hold only messages that are newer than the redrive: behind them there may be older ones.
+pub const NEWER_PAGES_MAX: u32 = 10;
+
 /// How long one page leaves hidden messages before the next one looks, in seconds.
 const HIDDEN_WAIT_SECONDS: u32 = 10;
 
 /// Pages in a minute, as long as the rate allows: what is started then comes in equal parts.
 const PAGES_PER_MINUTE: u32 = 6;
+
+/// The longest that an execution of `DeliverRun` lives, in seconds: Step Functions ends it then. A delivery that came into
+/// its state longer ago and is neither shared nor failed was left behind.
+pub const EXECUTION_SECONDS_MAX: i64 = 3 * 60 * 60;
 
 /// A delivery that is not shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,17 +98,17 @@ pub struct UndeliveredPosition {
     pub run: RunId,
 }
 
-/// How often a delivery is started again for one failure. An execution that ends before the delivery's first step leaves
-/// the failure as it was, and the next redrive starts another.
-pub const STARTS_PER_FAILURE_MAX: u32 = 50;
+/// How often a delivery is started again for one stop. An execution that ends before the delivery's first step leaves
+/// the delivery as it was, and the next redrive starts another.
+pub const STARTS_PER_STOP_MAX: u32 = 50;
 
-/// The execution's name of a delivery that is started again after a failure, for the first time, the second, …: another
-/// for another failure, 61 characters at most (Step Functions allows 80).
+/// The execution's name of a delivery that is started again after it failed or was left behind at an instant, for the
+/// first time, the second, …: another for another instant, 61 characters at most (Step Functions allows 80).
 #[must_use]
-pub fn restart_name(delivery: &DeliveryKey, failed_at: Timestamp, start: u32) -> String {
-    let (run, failed_at, start) = (&delivery.run, failed_at.to_string(), start.to_string());
+pub fn restart_name(delivery: &DeliveryKey, stopped_at: Timestamp, start: u32) -> String {
+    let (run, stopped_at, start) = (&delivery.run, stopped_at.to_string(), start.to_string());
     let ids = [delivery.connector.as_str(), run.team.as_str(), run.workflow.as_str(), run.run.as_str()];
-    let parts: Vec<&str> = ids.into_iter().chain([failed_at.as_str(), start.as_str()]).collect();
+    let parts: Vec<&str> = ids.into_iter().chain([stopped_at.as_str(), start.as_str()]).collect();
     let readable: String = run.run.as_str().chars().filter(|c| *c != '.').take(36).collect();
     let digits: String = sha256_hex(&parts).chars().take(16).collect();
     format!("redrive-{readable}-{digits}")
@@ -128,7 +136,8 @@ pub async fn oldest_expected(
     Ok(None)
 }
 
-/// Which failed deliveries are started again.
+/// Which deliveries are started again: failed ones, and those that were left behind by an execution that ended without a
+/// record of it. These count as interrupted in their step, at the instant at which they came into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {
     /// The connector.
@@ -161,15 +170,36 @@ pub enum RedriveMode {
 }
 
 impl Redrive {
-    fn takes(&self, delivery: &Undelivered) -> Option<(FailureCode, Timestamp)> {
-        let (code, failed_at) = delivery.failed.filter(|_| delivery.state == DeliveryState::Failed)?;
-        let taken = failed_at < self.begun_at
+    fn takes(&self, delivery: &Undelivered, code: FailureCode, stopped_at: Timestamp) -> bool {
+        stopped_at < self.begun_at
             && self.phase.is_none_or(|phase| phase == code.phase())
             && self.code.is_none_or(|wanted| wanted == code)
-            && self.from.is_none_or(|from| failed_at >= from)
-            && self.to.is_none_or(|to| failed_at < to)
-            && self.workflows.as_ref().is_none_or(|workflows| workflows.contains(&delivery.key.run.workflow));
-        taken.then_some((code, failed_at))
+            && self.from.is_none_or(|from| stopped_at >= from)
+            && self.to.is_none_or(|to| stopped_at < to)
+            && self.workflows.as_ref().is_none_or(|workflows| workflows.contains(&delivery.key.run.workflow))
+    }
+
+    /// Why and when a delivery stopped; `None` if an execution may be at work on it.
+    async fn stop(
+        &self,
+        records: &dyn DeliveryStore,
+        delivery: &Undelivered,
+    ) -> Result<Option<(FailureCode, Timestamp)>, PortError> {
+        // What is owed for a shorter time was not left behind. What is owed for longer may have been started again.
+        if delivery.failed.is_some() || !self.left_behind(delivery.since) {
+            return Ok(delivery.failed);
+        }
+        let Some(record) = records.delivery(&delivery.key).await? else { return Ok(None) };
+        let code = match record.state {
+            DeliveryState::InProgress(step) => step.interrupted(),
+            DeliveryState::Accepted => Step::Staging.interrupted(),
+            DeliveryState::Shared | DeliveryState::Failed => return Ok(None),
+        };
+        Ok(self.left_behind(record.moved_at).then_some((code, record.moved_at)))
+    }
+
+    fn left_behind(&self, since: Timestamp) -> bool {
+        since.plus_seconds(EXECUTION_SECONDS_MAX) < self.begun_at
     }
 }
 
@@ -182,6 +212,25 @@ pub struct Redriven {
     pub examined: u64,
     /// Deliveries that the redrive takes, by code. Unless it only counts, each of them was started.
     pub matched: BTreeMap<FailureCode, u64>,
+}
+
+/// What redriving deliveries needs of the world.
+#[derive(Clone, Copy)]
+pub struct Redriving<'a> {
+    /// Where the connector is kept.
+    pub connectors: &'a dyn ConnectorStore,
+    /// Which deliveries are not shared.
+    pub deliveries: &'a dyn UndeliveredDeliveries,
+    /// The deliveries' own records.
+    pub records: &'a dyn DeliveryStore,
+    /// What starts a delivery again.
+    pub restarter: &'a dyn DeliveryRestarter,
+}
+
+impl std::fmt::Debug for Redriving<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Redriving")
+    }
 }
 
 /// What follows a page.
@@ -197,39 +246,41 @@ pub enum Next {
     Done,
 }
 
-/// Starts the next deliveries of a redrive again, as many as the rate allows for one page.
+/// Starts the next deliveries of a redrive again, as many as the rate allows for one page, each for what it was made for.
 ///
 /// # Errors
 ///
 /// `CONNECTOR_NOT_FOUND`, `CONNECTOR_NOT_READY`, `CONNECTOR_DISABLED` or `CONNECTOR_REVOKED` if the connector takes no
 /// data; `REDRIVE_UNAVAILABLE` or `REDRIVE_DENIED` if the state table or Step Functions did not do it.
 pub async fn redrive_page(
-    connectors: &dyn ConnectorStore,
-    deliveries: &dyn UndeliveredDeliveries,
-    restarter: &dyn DeliveryRestarter,
+    ports: Redriving<'_>,
     redrive: &Redrive,
     before: Redriven,
 ) -> Result<(Redriven, Next), StepError> {
-    require_taking_data(connectors, &redrive.connector).await?;
+    require_taking_data(ports.connectors, &redrive.connector).await?;
     let starts_max = match redrive.mode {
         RedriveMode::Start => per_page(redrive.rate_per_minute),
         RedriveMode::Count => usize::MAX,
     };
     let mut now = before;
-    let page = deliveries
+    let page = ports
+        .deliveries
         .undelivered(&redrive.connector, now.position.as_ref(), EXAMINED_PER_PAGE_MAX)
         .await
         .map_err(classify)?;
     let mut started = 0;
     let mut end = page.len() < EXAMINED_PER_PAGE_MAX;
     for delivery in &page {
-        if let Some((code, failed_at)) = redrive.takes(delivery) {
+        let stop = redrive.stop(ports.records, delivery).await.map_err(classify)?;
+        if let Some((code, stopped_at)) = stop.filter(|(code, at)| redrive.takes(delivery, *code, *at)) {
             if started == starts_max {
                 end = false;
                 break;
             }
             if redrive.mode == RedriveMode::Start {
-                restarter.start_again(&delivery.key, failed_at).await.map_err(classify)?;
+                let record = ports.records.delivery(&delivery.key).await.map_err(classify)?;
+                let origin = record.map_or(Origin::Live, |record| record.origin);
+                ports.restarter.start_again(&delivery.key, origin, stopped_at).await.map_err(classify)?;
             }
             started += 1;
             *now.matched.entry(code).or_default() += 1;
@@ -294,6 +345,15 @@ impl std::fmt::Debug for DeadLetter {
     }
 }
 
+/// How many messages a queue holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Messages that can be received.
+    pub visible: u64,
+    /// Messages that somebody received, who has neither taken them out nor shown them again.
+    pub hidden: u64,
+}
+
 /// How messages are sent back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageRedrive {
@@ -312,11 +372,14 @@ pub struct MessagesRedriven {
     pub sent: u64,
     /// Since when every message that is left is hidden; `None` if some were not.
     pub hidden_since: Option<Timestamp>,
+    /// Pages in a row that held only newer messages, while there was more in the queue than they held.
+    pub newer_pages: u32,
 }
 
 /// Sends the next messages of a dead-letter queue back, as many as the rate allows for one page. A message leaves the
 /// dead-letter queue behind its copy: it may be sent twice and is never lost. What a process had received that ended is
-/// hidden for a while: it is waited for.
+/// hidden for a while: it is waited for. A page of newer messages only is the last one if the queue holds no others, or
+/// after [`NEWER_PAGES_MAX`] such pages in a row.
 ///
 /// # Errors
 ///
@@ -336,27 +399,41 @@ pub async fn redrive_messages_page(
     if letters.is_empty() {
         return wait_for_hidden(queue, before, now).await;
     }
+    let (older, newer): (Vec<_>, Vec<_>) = letters.into_iter().partition(|letter| letter.sent_at < redrive.begun_at);
     let mut sent = 0;
-    for letter in &letters {
-        let done = if letter.sent_at >= redrive.begun_at {
-            queue.release(letter).await
-        } else {
-            send_back(queue, letter).await.map(|()| sent += 1)
-        };
-        if let Err(error) = done {
+    for letter in &older {
+        if let Err(error) = send_back(queue, letter).await {
             // What was sent is kept; the next page meets the failure first, if it is still there.
             if sent == 0 {
                 return Err(classify(error));
             }
             break;
         }
+        sent += 1;
     }
-    let after = MessagesRedriven { sent: before.sent + sent, hidden_since: None };
-    if sent == 0 || after.sent >= redrive.limit {
-        return Ok((after, Next::Done));
+    let mut after = MessagesRedriven { sent: before.sent + sent, ..MessagesRedriven::default() };
+    let next = if older.is_empty() {
+        let depth = queue.depth().await.map_err(classify)?;
+        if depth.visible + depth.hidden > newer.len() as u64 {
+            after.newer_pages = before.newer_pages + 1;
+        }
+        if (1..NEWER_PAGES_MAX).contains(&after.newer_pages) { Next::Page { wait_seconds: 1 } } else { Next::Done }
+    } else if after.sent >= redrive.limit {
+        Next::Done
+    } else {
+        let started = usize::try_from(sent).unwrap_or(usize::MAX);
+        Next::Page { wait_seconds: wait_seconds(started, redrive.rate_per_minute) }
+    };
+    // Behind a page of newer messages only there may be others: it stays hidden, so that the next page holds them.
+    if next == Next::Done || !older.is_empty() {
+        for letter in &newer {
+            if queue.release(letter).await.is_err() {
+                // They come out by themselves; what was sent is kept.
+                break;
+            }
+        }
     }
-    let started = usize::try_from(sent).unwrap_or(usize::MAX);
-    Ok((after, Next::Page { wait_seconds: wait_seconds(started, redrive.rate_per_minute) }))
+    Ok((after, next))
 }
 
 /// Nothing can be received: the redrive is done, unless messages are hidden that may be seen again.
@@ -366,7 +443,7 @@ async fn wait_for_hidden(
     now: Timestamp,
 ) -> Result<(MessagesRedriven, Next), StepError> {
     let since = before.hidden_since.unwrap_or(now);
-    if !queue.hides_messages().await.map_err(classify)? {
+    if queue.depth().await.map_err(classify)?.hidden == 0 {
         return Ok((MessagesRedriven { hidden_since: None, ..before }, Next::Done));
     }
     let waited = now.seconds().saturating_sub(since.seconds());

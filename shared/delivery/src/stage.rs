@@ -1,13 +1,12 @@
 //! Staging runs: each once, whatever the number of connectors.
 
-use crate::batch::{FailedRun, Others, may_pass, settle};
+use crate::batch::{FailedRun, Origin, Others, may_pass, settle};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunKey};
 use crate::ports::{Clock, DeliveryStore, ManifestStore, PortError, PortErrorKind, RunStager, RunStore};
 use crate::run::OutputFormat;
 use crate::schema::{Fingerprint, PublicSchema};
 use crate::staged::{StagedRun, StagedSummary};
-use crate::state::Step;
 
 /// What staging needs of the world.
 #[derive(Clone, Copy)]
@@ -37,8 +36,19 @@ pub struct ToStage<'a> {
     pub runs: &'a [RunKey],
     /// The connectors that they go to.
     pub connectors: &'a [ConnectorId],
+    /// What the deliveries are made for.
+    pub origin: Origin,
     /// Whether earlier invocations staged runs of the batch.
     pub after: After<'a>,
+}
+
+impl ToStage<'_> {
+    /// Every delivery: each run's to each connector.
+    #[must_use]
+    pub fn deliveries(&self) -> Vec<DeliveryKey> {
+        let to = |run: &RunKey, connector: &ConnectorId| DeliveryKey { connector: connector.clone(), run: run.clone() };
+        self.runs.iter().flat_map(|run| self.connectors.iter().map(move |connector| to(run, connector))).collect()
+    }
 }
 
 /// What came before an invocation.
@@ -77,14 +87,7 @@ pub async fn stage(ports: Staging<'_>, wanted: ToStage<'_>) -> Result<StagedRuns
     let mut fingerprint = match wanted.after {
         After::Others(fingerprint) => fingerprint.cloned(),
         After::Nothing => {
-            let to =
-                |run: &RunKey, connector: &ConnectorId| DeliveryKey { connector: connector.clone(), run: run.clone() };
-            let deliveries: Vec<_> = wanted
-                .runs
-                .iter()
-                .flat_map(|run| wanted.connectors.iter().map(move |connector| to(run, connector)))
-                .collect();
-            ports.deliveries.enter(&deliveries, Step::Staging, begun_at).await.map_err(classify)?;
+            ports.deliveries.begin(&wanted.deliveries(), wanted.origin, begun_at).await.map_err(classify)?;
             None
         }
     };
@@ -120,6 +123,42 @@ pub async fn stage(ports: Staging<'_>, wanted: ToStage<'_>) -> Result<StagedRuns
     Ok(outcome)
 }
 
+/// Takes what is staged whole of a batch, after an invocation that ended without an answer more often than it is tried: a
+/// run that ends the function costs the runs that were not staged, and those that were go on. The rest fails as
+/// interrupted, if any run of the batch is staged; if none is, nothing is recorded here, because the batch fails whole.
+///
+/// # Errors
+///
+/// `STAGING_UNAVAILABLE` or `STAGING_DENIED` if the failures could not be recorded.
+pub async fn take_staged(ports: Staging<'_>, wanted: ToStage<'_>) -> Result<StagedRuns, StepError> {
+    let mut fingerprint = match wanted.after {
+        After::Others(fingerprint) => fingerprint.cloned(),
+        After::Nothing => None,
+    };
+    let mut outcome = StagedRuns { staged: Vec::new(), failed: Vec::new(), waiting: Vec::new() };
+    for (run, manifest) in wanted.runs.iter().zip(ports.manifests.staged_each(wanted.runs).await) {
+        let staged = manifest.map_err(classify).and_then(|staged| staged.ok_or_else(interrupted));
+        match staged.and_then(|staged| of_batch(staged.summary(), &mut fingerprint)) {
+            Ok(staged) => outcome.staged.push(staged),
+            Err(error) => outcome.failed.push(FailedRun::new(run.clone(), error)),
+        }
+    }
+    let failed = std::mem::take(&mut outcome.failed);
+    if fingerprint.is_some() {
+        let now = ports.clock.now();
+        outcome.failed = settle(ports.deliveries, wanted.connectors, failed, Others::GoOn, now, classify).await?;
+    }
+    Ok(outcome)
+}
+
+fn interrupted() -> StepError {
+    StepError::new(
+        FailureCode::StagingInterrupted,
+        "the function ended without an answer while it staged this run or one before it in the batch; see its log. The \
+         next backfill stages this run alone",
+    )
+}
+
 async fn stage_one(
     ports: Staging<'_>,
     run: &RunKey,
@@ -129,8 +168,12 @@ async fn stage_one(
         Some(staged) => staged.summary(),
         None => stage_new(ports, run).await?.summary(),
     };
-    let of_batch = fingerprint.get_or_insert_with(|| staged.fingerprint.clone());
-    if staged.fingerprint != *of_batch {
+    of_batch(staged, fingerprint)
+}
+
+/// A staged run, if it has the schema of its batch. The first gives it.
+fn of_batch(staged: StagedSummary, fingerprint: &mut Option<Fingerprint>) -> Result<StagedSummary, StepError> {
+    if staged.fingerprint != *fingerprint.get_or_insert_with(|| staged.fingerprint.clone()) {
         return Err(StepError::new(
             FailureCode::SchemaNotOfBatch,
             "the run has another public schema than its batch; deliver it with runs of its own schema, or alone",

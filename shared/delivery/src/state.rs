@@ -1,8 +1,10 @@
 //! The life of a delivery, as the operator sees it.
 
+use crate::batch::Origin;
 use crate::failure::{FailureCode, Phase, StepError};
 use crate::ids::DeliveryKey;
 use crate::metadata::DeliveredRun;
+use crate::timestamp::Timestamp;
 
 /// The steps of a delivery, in order. Each is a task of `DeliverRun`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -118,6 +120,10 @@ pub struct Delivery {
     pub key: DeliveryKey,
     /// Its state.
     pub state: DeliveryState,
+    /// What it was last begun for: to start it again is to do that again.
+    pub origin: Origin,
+    /// When it came into its state.
+    pub moved_at: Timestamp,
     /// The first table version that the load ever aimed at: a later attempt looks for its own commit from there.
     pub aimed_table_version: Option<u64>,
     /// The table version that holds the run, once it is known.

@@ -4,16 +4,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use delivery::batch::Origin;
 use delivery::connector::ConnectorState;
 use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
-use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind};
+use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind, Recorded, RunStore as _};
 use delivery::redrive::{
-    EXAMINED_PER_PAGE_MAX, HIDDEN_SECONDS_MAX, MessageRedrive, MessagesRedriven, Next, Redrive, RedriveMode, Redriven,
-    oldest_expected, redrive_messages_page, redrive_page, restart_name,
+    EXAMINED_PER_PAGE_MAX, EXECUTION_SECONDS_MAX, HIDDEN_SECONDS_MAX, MessageRedrive, MessagesRedriven,
+    NEWER_PAGES_MAX, Next, QueueDepth, Redrive, RedriveMode, Redriven, Redriving, oldest_expected,
+    redrive_messages_page, redrive_page, restart_name,
 };
 use delivery::state::{Ended, Failure, Step};
-use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run_key, workflow_id};
+use testkit::builders::{PutConnector as _, connector, connector_id, delivery_key, instant, run, run_key, workflow_id};
 use testkit::faults::Strikes;
 use testkit::redrive::{InMemoryDeadLetters, dead_letter_queue_contract, undelivered_contract};
 use testkit::state::InMemoryState;
@@ -54,10 +56,14 @@ fn all() -> Redrive {
     }
 }
 
+fn ports(state: &InMemoryState) -> Redriving<'_> {
+    Redriving { connectors: state, deliveries: state, records: state, restarter: state }
+}
+
 async fn run_to_its_end(state: &InMemoryState, redrive: &Redrive) -> (Redriven, Vec<u32>) {
     let (mut redriven, mut waits) = (Redriven::default(), Vec::new());
     loop {
-        let (now, next) = redrive_page(state, state, state, redrive, redriven).await.unwrap();
+        let (now, next) = redrive_page(ports(state), redrive, redriven).await.unwrap();
         redriven = now;
         match next {
             Next::Page { wait_seconds } => waits.push(wait_seconds),
@@ -90,6 +96,63 @@ async fn each_failed_delivery_is_started_once_for_each_failure() {
     assert_eq!(state.started().len(), 4, "what failed since the redrive began is not started by it");
     run_to_its_end(&state, &Redrive { begun_at: instant(1_001), ..all() }).await;
     assert_eq!(state.started().len(), 5, "the next one starts a new failure");
+}
+
+#[tokio::test]
+async fn a_delivery_is_started_again_for_what_it_was_made_for() {
+    let state = world().await;
+    let (history, unbegun) = (key("w-1", "history"), key("w-1", "unbegun"));
+    let failure = Failure { code: FailureCode::StagingUnavailable, message: "it failed".to_owned() };
+    state.begin(std::slice::from_ref(&history), Origin::Backfill, instant(50)).await.unwrap();
+    let ended = [(history.clone(), Ended::Failed(failure.clone()))];
+    state.end(&ended, instant(60)).await.unwrap();
+    state.fail(std::slice::from_ref(&unbegun), &failure, Origin::Backfill, instant(60)).await.unwrap();
+    run_to_its_end(&state, &all()).await;
+    let origins = state.started_again_for();
+    for (key, at, origin) in [
+        (&history, 60, Origin::Backfill),
+        (&unbegun, 60, Origin::Backfill),
+        (&self::key("w-1", "r-1"), 10, Origin::Live),
+    ] {
+        assert_eq!(origins.get(&restart_name(key, instant(at), 1)), Some(&origin), "{key}");
+    }
+    // Its message came after all, and that failed, too.
+    state.begin(std::slice::from_ref(&history), Origin::Live, instant(70)).await.unwrap();
+    state.end(&ended, instant(80)).await.unwrap();
+    run_to_its_end(&state, &all()).await;
+    assert_eq!(state.started_again_for()[&restart_name(&history, instant(80), 1)], Origin::Live);
+}
+
+#[tokio::test]
+async fn a_delivery_that_its_execution_left_behind_is_started_again_and_no_other_that_has_not_failed() {
+    let state = world().await;
+    let run = |name: &str| run(run_key("team-acme", "w-3", name));
+    assert_eq!(state.record_run(&run("unbegun"), &[connector_id("acme")], instant(60)).await.unwrap(), Recorded::New);
+    let loading = key("w-3", "loading");
+    state.begin(std::slice::from_ref(&loading), Origin::Backfill, instant(60)).await.unwrap();
+    state.enter(std::slice::from_ref(&loading), Step::Loading, instant(70)).await.unwrap();
+    let restarted = key("w-3", "restarted");
+    fail(&state, &restarted, FailureCode::LoadConflict, 60).await;
+    state.enter(std::slice::from_ref(&restarted), Step::Loading, instant(71)).await.unwrap();
+
+    let redrive = |begun_at| Redrive { workflows: Some([workflow_id("w-3")].into()), begun_at, ..all() };
+    let in_time = redrive(instant(60 + EXECUTION_SECONDS_MAX));
+    assert_eq!(run_to_its_end(&state, &in_time).await.0.matched, BTreeMap::new(), "its execution may be at work");
+    let later = redrive(instant(71 + EXECUTION_SECONDS_MAX));
+    let loads = Redrive { phase: Some(Phase::Load), ..later.clone() };
+    let (counted, _) = run_to_its_end(&state, &Redrive { mode: RedriveMode::Count, ..loads }).await;
+    assert_eq!(counted.matched, BTreeMap::from([(FailureCode::LoadInterrupted, 1)]), "it counts as interrupted");
+    let (redriven, _) = run_to_its_end(&state, &later).await;
+    let counts = BTreeMap::from([(FailureCode::LoadInterrupted, 1), (FailureCode::StagingInterrupted, 1)]);
+    assert_eq!((redriven.matched, started(&state)), (counts, ["loading", "unbegun"].map(str::to_owned).into()));
+    assert_eq!(state.started_again_for()[&restart_name(&loading, instant(70), 1)], Origin::Backfill);
+    run_to_its_end(&state, &later).await;
+    assert_eq!(state.started().len(), 2, "once, as long as it does not move");
+
+    state.begin(std::slice::from_ref(&loading), Origin::Backfill, instant(20_000)).await.unwrap();
+    run_to_its_end(&state, &redrive(instant(20_001))).await;
+    assert_eq!(started(&state).len(), 3, "what moves again is not left behind; the one that was restarted is by now");
+    assert_eq!(state.started().len(), 3);
 }
 
 #[tokio::test]
@@ -146,20 +209,20 @@ async fn a_page_that_is_cut_off_anywhere_and_done_again_starts_each_delivery_onc
         run_to_its_end(&state, &all()).await;
         state.faults.calls().len() - before
     };
-    assert_eq!(calls, 6, "the connector, the list and four starts");
+    assert_eq!(calls, 10, "the connector, the list, and four looks and starts");
     for call in 0..calls {
         for strikes in [Strikes::Before, Strikes::After] {
             let state = world().await;
             state.faults.fail_call(state.faults.calls().len() + call, PortErrorKind::Unavailable, strikes);
-            let error = redrive_page(&state, &state, &state, &all(), Redriven::default()).await.unwrap_err();
+            let error = redrive_page(ports(&state), &all(), Redriven::default()).await.unwrap_err();
             assert_eq!(error.code, FailureCode::RedriveUnavailable);
             run_to_its_end(&state, &all()).await;
             assert_eq!(state.started().len(), 4, "call {call} {strikes:?}");
         }
     }
     let state = world().await;
-    state.faults.fail_call(state.faults.calls().len() + 2, PortErrorKind::Denied, Strikes::Before);
-    let error = redrive_page(&state, &state, &state, &all(), Redriven::default()).await.unwrap_err();
+    state.faults.fail_call(state.faults.calls().len() + 3, PortErrorKind::Denied, Strikes::Before);
+    let error = redrive_page(ports(&state), &all(), Redriven::default()).await.unwrap_err();
     assert_eq!(error.code, FailureCode::RedriveDenied);
 }
 
@@ -168,7 +231,7 @@ async fn a_connector_that_takes_no_data_is_not_redriven() {
     for state in ConnectorState::ALL {
         let store = world().await;
         store.put_connector(&delivery::connector::Connector { state, ..connector("acme", "team-acme") }).await.unwrap();
-        let answer = redrive_page(&store, &store, &store, &all(), Redriven::default()).await;
+        let answer = redrive_page(ports(&store), &all(), Redriven::default()).await;
         let code = match state {
             ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => None,
             ConnectorState::Provisioning => Some(FailureCode::ConnectorNotReady),
@@ -180,7 +243,7 @@ async fn a_connector_that_takes_no_data_is_not_redriven() {
     }
     let store = world().await;
     let unknown = Redrive { connector: connector_id("nobody"), ..all() };
-    let error = redrive_page(&store, &store, &store, &unknown, Redriven::default()).await.unwrap_err();
+    let error = redrive_page(ports(&store), &unknown, Redriven::default()).await.unwrap_err();
     assert_eq!(error.code, FailureCode::ConnectorNotFound);
 }
 
@@ -257,7 +320,41 @@ async fn a_message_that_failed_again_since_the_redrive_began_stays() {
     queue.put("new", instant(100));
     assert_eq!(send_all(&queue, &messages(10, 600)).await.0, 1);
     assert_eq!((queue.sent_back(), queue.dead()), (vec!["old".to_owned()], vec!["new".to_owned()]));
-    assert_eq!(queue.faults.calls().iter().filter(|call| **call == "show a message again").count(), 2, "at once");
+    assert_eq!(queue.depth().await.unwrap(), QueueDepth { visible: 1, hidden: 0 }, "it can be seen at once");
+}
+
+#[tokio::test]
+async fn older_messages_behind_newer_ones_are_sent_back_too() {
+    // Receives of a dead-letter queue come in no order: here the newer ones come first, page after page.
+    let queue = InMemoryDeadLetters::default();
+    (0..35).for_each(|n| queue.put(&format!("new {n}"), instant(200)));
+    (0..5).for_each(|n| queue.put(&format!("old {n}"), instant(50)));
+    let mut redriven = MessagesRedriven::default();
+    for (newer_pages, sent) in [(1, 0), (2, 0), (3, 0), (0, 5)] {
+        let (after, next) = redrive_messages_page(&queue, &messages(100, 600), redriven, instant(300)).await.unwrap();
+        assert_eq!((after.newer_pages, after.sent), (newer_pages, sent));
+        assert_eq!(next, Next::Page { wait_seconds: 1 }, "there may be more");
+        redriven = after;
+    }
+    assert!(queue.dead().iter().all(|body| body.starts_with("new")), "all that was older went back");
+    assert_eq!(queue.depth().await.unwrap(), QueueDepth { visible: 5, hidden: 30 }, "the last page was seen");
+}
+
+#[tokio::test]
+async fn newer_messages_are_gone_through_and_not_for_ever() {
+    let queue = InMemoryDeadLetters::default();
+    (0..25).for_each(|n| queue.put(&format!("new {n}"), instant(200)));
+    let mut redriven = MessagesRedriven::default();
+    for page in 1..=NEWER_PAGES_MAX {
+        let (after, next) = redrive_messages_page(&queue, &messages(100, 600), redriven, instant(300)).await.unwrap();
+        assert_eq!(after.newer_pages, page);
+        assert_eq!(next == Next::Done, page == NEWER_PAGES_MAX, "page {page}");
+        redriven = after;
+        if page < NEWER_PAGES_MAX {
+            queue.show_hidden();
+        }
+    }
+    assert_eq!((redriven.sent, queue.depth().await.unwrap()), (0, QueueDepth { visible: 25, hidden: 0 }));
 }
 
 #[tokio::test]

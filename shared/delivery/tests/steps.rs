@@ -158,7 +158,7 @@ impl World {
     async fn stage_runs(&self, runs: &[Run]) -> Result<Vec<StagedSummary>, StepError> {
         let keys: Vec<_> = runs.iter().map(|run| run.key.clone()).collect();
         let connectors = [connector_id(CONNECTOR)];
-        let wanted = ToStage { runs: &keys, connectors: &connectors, after: After::Nothing };
+        let wanted = ToStage { runs: &keys, connectors: &connectors, origin: Origin::Backfill, after: After::Nothing };
         let outcome = stage(self.staging(), wanted).await?;
         assert_eq!(outcome.waiting, [], "at noon no time passes");
         Ok(outcome.staged)

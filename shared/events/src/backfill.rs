@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::property::Properties;
-use crate::steps::DeliverRunInput;
+use crate::steps::{DeliverRunInput, StagingTask};
 use crate::{StoredFormatError, decode_reason, text};
 
 /// The most failures that an execution carries and puts out; the report has them all.
@@ -201,6 +201,7 @@ pub fn write_batches(batches: &[Batch]) -> Result<String, StoredFormatError> {
         connectors: vec![batch.connector.clone()],
         origin: Origin::Backfill,
         staged: None,
+        staging: StagingTask::Stage,
     };
     crate::write_stored(BATCHES, &batches.iter().map(input).collect::<Vec<_>>())
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use delivery::failure::{FailureCode, Phase, StepError};
 use delivery::ids::{ConnectorId, RunId, WorkflowId};
 use delivery::redrive::{
-    MESSAGES_DEFAULT, MESSAGES_MAX, MessageRedrive, MessagesRedriven, Next, RATE_PER_MINUTE_DEFAULT,
+    MESSAGES_DEFAULT, MESSAGES_MAX, MessageRedrive, MessagesRedriven, NEWER_PAGES_MAX, Next, RATE_PER_MINUTE_DEFAULT,
     RATE_PER_MINUTE_MAX, Redrive, RedriveMode, Redriven, UndeliveredPosition,
 };
 use delivery::timestamp::Timestamp;
@@ -135,7 +135,7 @@ pub fn deliveries_page(
     let matched = by_code.values().sum();
     let dry_run = redrive.mode == RedriveMode::Count;
     let advice = match (matched, dry_run) {
-        (0, _) => "nothing to do: no failed delivery of the connector is what was asked for",
+        (0, _) => "nothing to do: no delivery of the connector that stopped is what was asked for",
         (_, true) => "start it without dryRun to start these deliveries again",
         (_, false) => {
             "each delivery is an execution of DeliverRun now; what fails again is a failed delivery again, and a \
@@ -265,6 +265,8 @@ pub struct MessagesProgress {
     sent: u64,
     #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
     hidden_since: Option<Timestamp>,
+    #[serde(default)]
+    newer_pages: u32,
 }
 
 /// What a redrive of messages did, for its operator.
@@ -294,8 +296,8 @@ pub fn messages(input: &RedriveMessagesInput) -> Result<(DeadLetters, MessageRed
     }
     command.optional_string("requestedBy")?;
     let redrive = MessageRedrive { limit, rate_per_minute: rate(&command)?, begun_at: input.progress.begun_at };
-    let MessagesProgress { sent, hidden_since, .. } = input.progress;
-    Ok((queue, redrive, MessagesRedriven { sent, hidden_since }))
+    let MessagesProgress { sent, hidden_since, newer_pages, .. } = input.progress;
+    Ok((queue, redrive, MessagesRedriven { sent, hidden_since, newer_pages }))
 }
 
 /// What a page of messages leaves behind.
@@ -310,12 +312,16 @@ pub fn messages_page(
         _ if redriven.hidden_since.is_some() => {
             "messages of the queue are with another receiver; start it again when they can be seen"
         }
+        _ if redriven.newer_pages >= NEWER_PAGES_MAX => {
+            "the queue holds many messages that came since the redrive began; older ones may be left behind them: start \
+             it again"
+        }
         0 => "nothing to do: the queue held no message that was there when the redrive began",
         sent if sent >= redrive.limit => "the limit is reached; start it again for the rest",
         _ => "what is refused again comes back to the dead-letter queue with a new reason",
     };
-    let MessagesRedriven { sent, hidden_since } = redriven;
-    let progress = MessagesProgress { begun_at: redrive.begun_at, sent, hidden_since };
+    let MessagesRedriven { sent, hidden_since, newer_pages } = redriven;
+    let progress = MessagesProgress { begun_at: redrive.begun_at, sent, hidden_since, newer_pages };
     let report = MessagesReport { queue: queue.as_str(), sent: redriven.sent, next: advice.to_owned() };
     PageDone::of(next, progress, report)
 }
@@ -422,12 +428,12 @@ mod tests {
             let page = messages_page(
                 named,
                 &redrive,
-                MessagesRedriven { sent: 8, hidden_since: None },
+                MessagesRedriven { sent: 8, newer_pages: 3, ..MessagesRedriven::default() },
                 Next::Page { wait_seconds: 8 },
             );
             let progress = serde_json::to_value(page).unwrap()["progress"].clone();
             let (_, again, before) = read(json!({"queue": queue.as_str()}), progress).unwrap();
-            assert_eq!((again, before.sent), (redrive, 8));
+            assert_eq!((again, before.sent, before.newer_pages), (redrive, 8, 3));
         }
         for (command, said) in [
             (json!({}), "queue is missing"),

@@ -75,6 +75,29 @@ fn a_batch_has_one_to_a_hundred_runs_each_once() {
 }
 
 #[test]
+fn what_was_caught_at_the_staging_says_that_only_staged_runs_are_taken() {
+    let mut input: Value = serde_json::from_str(include_str!("../fixtures/steps/deliver-runs-input.json")).unwrap();
+    let read = |input: &Value| serde_json::from_value::<DeliverRunInput>(input.clone()).unwrap().staging;
+    assert_eq!(read(&input), StagingTask::Stage);
+    input["failure"] = serde_json::json!({"StageRun": {"Error": "Runtime.ExitError", "Cause": "killed"}});
+    assert_eq!(read(&input), StagingTask::TakeStaged);
+}
+
+#[test]
+fn a_run_that_is_started_again_is_still_history() {
+    let run = RunKey {
+        team: TeamId::new("t").unwrap(),
+        workflow: WorkflowId::new("w").unwrap(),
+        run: RunId::new("r").unwrap(),
+    };
+    for origin in [Origin::Live, Origin::Backfill] {
+        let input = DeliverRunInput::of_one(&run, &[ConnectorId::new("acme").unwrap()], origin);
+        let read: DeliverRunInput = serde_json::from_str(&serde_json::to_string(&input).unwrap()).unwrap();
+        assert_eq!(read, input);
+    }
+}
+
+#[test]
 fn the_state_of_a_hundred_runs_is_far_below_its_limit() {
     let run = |n: usize| format!("{n:0>128}");
     let runs: Vec<_> = (0..100)

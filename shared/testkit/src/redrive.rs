@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use delivery::failure::FailureCode;
 use delivery::ports::{DeadLetterQueue, DeliveryStore, PortError, UndeliveredDeliveries};
-use delivery::redrive::{DeadLetter, Undelivered};
+use delivery::redrive::{DeadLetter, QueueDepth, Undelivered};
 use delivery::state::{DeliveryState, Ended, Failure, Step};
 use delivery::table::{Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
@@ -83,9 +83,13 @@ impl DeadLetterQueue for InMemoryDeadLetters {
         })
     }
 
-    async fn hides_messages(&self) -> Result<bool, PortError> {
-        self.faults
-            .call("look for hidden messages", || Ok(self.with(|inner| inner.letters.iter().any(|(_, hidden)| *hidden))))
+    async fn depth(&self) -> Result<QueueDepth, PortError> {
+        self.faults.call("count the messages", || {
+            Ok(self.with(|inner| {
+                let hidden = inner.letters.iter().filter(|(_, hidden)| *hidden).count() as u64;
+                QueueDepth { visible: inner.letters.len() as u64 - hidden, hidden }
+            }))
+        })
     }
 
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError> {
@@ -172,7 +176,10 @@ pub async fn dead_letter_queue_contract(queue: &dyn DeadLetterQueue, bodies: &[&
     while sent.len() < bodies.len() {
         let letters = queue.receive(2).await.expect("receive");
         assert!((1..=2).contains(&letters.len()), "no more than was asked for");
-        assert!(queue.hides_messages().await.expect("look"), "what was received is hidden");
+        let depth = queue.depth().await.expect("count");
+        let left = (bodies.len() - sent.len()) as u64;
+        let hidden = letters.len() as u64;
+        assert_eq!(depth, QueueDepth { visible: left - hidden, hidden }, "what was received is hidden");
         for letter in letters {
             assert!(bodies.contains(&letter.body.as_str()), "a body is as it came");
             assert!(letter.sent_at.seconds() > 0);
@@ -188,6 +195,6 @@ pub async fn dead_letter_queue_contract(queue: &dyn DeadLetterQueue, bodies: &[&
         }
     }
     assert_eq!(queue.receive(10).await.expect("receive"), [], "what was released came again, and nothing is left");
-    assert!(!queue.hides_messages().await.expect("look"), "nothing is left that is hidden");
+    assert_eq!(queue.depth().await.expect("count"), QueueDepth::default(), "and nothing is hidden");
     sent
 }

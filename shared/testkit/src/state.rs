@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use delivery::backfill::BackfillId;
-use delivery::batch::Batch;
+use delivery::batch::{Batch, Origin};
 use delivery::connector::{Connector, ConnectorState};
 use delivery::failure::StepError;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
@@ -24,7 +24,7 @@ use delivery::ports::{
 };
 use delivery::run::Run;
 use delivery::schema::{Fingerprint, PublicSchema};
-use delivery::state::{Delivery, DeliveryEvent, DeliveryState, Ended, Step};
+use delivery::state::{Delivery, DeliveryEvent, DeliveryState, Ended, Failure, Step};
 use delivery::table::{LatestTable, Membership, SchemaVersion, TableName, VersionTable, WorkflowLabel};
 use delivery::timestamp::Timestamp;
 
@@ -71,6 +71,7 @@ struct Inner {
     latest: BTreeMap<WorkflowOf, LatestTable>,
     shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
     started: BTreeMap<String, (RunKey, Vec<ConnectorId>)>,
+    origins: BTreeMap<String, Origin>,
     refused: Vec<(String, String)>,
     schemas: BTreeMap<Schema, PublicSchema>,
     first_runs: BTreeMap<Schema, RunId>,
@@ -96,6 +97,12 @@ impl InMemoryState {
     #[must_use]
     pub fn started(&self) -> BTreeMap<String, (RunKey, Vec<ConnectorId>)> {
         self.with(|inner| inner.started.clone())
+    }
+
+    /// What the executions that were started again are for, by name.
+    #[must_use]
+    pub fn started_again_for(&self) -> BTreeMap<String, Origin> {
+        self.with(|inner| inner.origins.clone())
     }
 
     /// The messages that were refused: body and failure.
@@ -155,11 +162,13 @@ fn missing(operation: &'static str) -> PortError {
 }
 
 impl Inner {
-    fn record(&mut self, key: &DeliveryKey) -> &mut DeliveryRecord {
+    fn record(&mut self, key: &DeliveryKey, now: Timestamp) -> &mut DeliveryRecord {
         self.deliveries.entry(key.clone()).or_insert_with(|| DeliveryRecord {
             delivery: Delivery {
                 key: key.clone(),
                 state: DeliveryState::Accepted,
+                origin: Origin::Live,
+                moved_at: now,
                 aimed_table_version: None,
                 loaded_table_version: None,
             },
@@ -168,6 +177,28 @@ impl Inner {
             entered_at: BTreeMap::new(),
             owed_since: None,
         })
+    }
+
+    /// Ends a delivery, if that changes its state.
+    fn end(&mut self, key: &DeliveryKey, ended: &Ended, now: Timestamp) -> bool {
+        let record = self.record(key, now);
+        let event = match ended {
+            Ended::Shared(_) => DeliveryEvent::Delivered,
+            Ended::Failed(_) => DeliveryEvent::Failed,
+        };
+        let after = record.delivery.state.after(event);
+        if after == record.delivery.state {
+            return false;
+        }
+        record.delivery.state = after;
+        record.delivery.moved_at = now;
+        record.ended = Some(ended.clone());
+        record.owed_since.get_or_insert(now);
+        record.entered_at.insert(after, now);
+        if let Ended::Shared(delivered) = ended {
+            self.wait(&key.connector, MetadataTable::WorkflowRuns, delivered.row(&key.run, now));
+        }
+        true
     }
 
     fn table(
@@ -189,6 +220,7 @@ impl DeliveryRecord {
         self.delivery.state = self.delivery.state.after(DeliveryEvent::Entered(step));
         self.attempts += u32::from(step == Step::Staging);
         self.ended = None;
+        self.delivery.moved_at = now;
         self.owed_since.get_or_insert(now);
         self.entered_at.insert(self.delivery.state, now);
     }
@@ -220,7 +252,7 @@ impl RunStore for InMemoryState {
             }
             for connector in &connectors.taken_by {
                 let key = DeliveryKey { connector: connector.clone(), run: run.key.clone() };
-                let record = inner.record(&key);
+                let record = inner.record(&key, now);
                 record.entered_at.entry(DeliveryState::Accepted).or_insert(now);
                 record.owed_since.get_or_insert(now);
             }
@@ -235,9 +267,22 @@ impl RunStore for InMemoryState {
 
 #[async_trait]
 impl DeliveryStore for InMemoryState {
+    async fn begin(&self, deliveries: &[DeliveryKey], origin: Origin, now: Timestamp) -> Result<(), PortError> {
+        self.call("note that a step began", |inner| {
+            for key in deliveries {
+                let record = inner.record(key, now);
+                record.enter(Step::Staging, now);
+                if record.delivery.state != DeliveryState::Shared {
+                    record.delivery.origin = origin;
+                }
+            }
+            Ok(())
+        })
+    }
+
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError> {
         self.call("note that a step began", |inner| {
-            deliveries.iter().for_each(|key| inner.record(key).enter(step, now));
+            deliveries.iter().for_each(|key| inner.record(key, now).enter(step, now));
             Ok(())
         })
     }
@@ -245,21 +290,23 @@ impl DeliveryStore for InMemoryState {
     async fn end(&self, ended: &[(DeliveryKey, Ended)], now: Timestamp) -> Result<(), PortError> {
         self.call("note the outcome of deliveries", |inner| {
             for (delivery, ended) in ended {
-                let record = inner.record(delivery);
-                let event = match ended {
-                    Ended::Shared(_) => DeliveryEvent::Delivered,
-                    Ended::Failed(_) => DeliveryEvent::Failed,
-                };
-                let after = record.delivery.state.after(event);
-                if after == record.delivery.state {
-                    continue;
-                }
-                record.delivery.state = after;
-                record.ended = Some(ended.clone());
-                record.owed_since.get_or_insert(now);
-                record.entered_at.insert(after, now);
-                if let Ended::Shared(delivered) = ended {
-                    inner.wait(&delivery.connector, MetadataTable::WorkflowRuns, delivered.row(&delivery.run, now));
+                inner.end(delivery, ended, now);
+            }
+            Ok(())
+        })
+    }
+
+    async fn fail(
+        &self,
+        deliveries: &[DeliveryKey],
+        failure: &Failure,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        self.call("note the outcome of deliveries", |inner| {
+            for key in deliveries {
+                if inner.end(key, &Ended::Failed(failure.clone()), now) {
+                    inner.record(key, now).delivery.origin = origin;
                 }
             }
             Ok(())
@@ -331,7 +378,7 @@ impl TableStore for InMemoryState {
     async fn aim(&self, deliveries: &[DeliveryKey], table_version: u64, now: Timestamp) -> Result<Vec<u64>, PortError> {
         self.call("note the table version that a load aims at", |inner| {
             let aim = |delivery| {
-                let record = inner.record(delivery);
+                let record = inner.record(delivery, now);
                 record.enter(Step::Loading, now);
                 if record.delivery.state == DeliveryState::Shared {
                     return record.delivery.aimed_table_version.unwrap_or(table_version);
@@ -354,7 +401,7 @@ impl TableStore for InMemoryState {
                     .table(&delivery.connector, &delivery.run.workflow, &table.fingerprint)
                     .ok_or_else(|| missing("note that runs are loaded"))?;
                 known.table_version = known.table_version.max(Some(*table_version));
-                let record = inner.record(delivery);
+                let record = inner.record(delivery, now);
                 record.enter(Step::Publishing, now);
                 if record.delivery.state != DeliveryState::Shared {
                     record.delivery.loaded_table_version = Some(*table_version);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use delivery::batch::Batch;
+use delivery::batch::{Batch, Origin};
 use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
@@ -146,13 +146,52 @@ pub async fn delivery_store_contract(deliveries: &dyn DeliveryStore, prefix: &st
     let unseen = delivery_key(&connector_id(&format!("{prefix}-d-3")), &key);
     deliveries.end(&[(unseen.clone(), failed())], instant(7)).await.expect("end");
     let found = deliveries.delivery(&unseen).await.expect("read").expect("a record is made");
-    assert_eq!(
-        found,
-        Delivery { key: unseen, state: DeliveryState::Failed, aimed_table_version: None, loaded_table_version: None }
-    );
+    let expected = Delivery {
+        key: unseen,
+        state: DeliveryState::Failed,
+        origin: Origin::Live,
+        moved_at: instant(7),
+        aimed_table_version: None,
+        loaded_table_version: None,
+    };
+    assert_eq!(found, expected);
     let many: Vec<_> = (0..90).map(|n| delivery_key(&connector_id(&format!("{prefix}-d-many-{n}")), &key)).collect();
     deliveries.enter(&many, Step::Staging, instant(8)).await.expect("ninety fit");
     assert_eq!(read(&many[89]).await, Some(DeliveryState::InProgress(Step::Staging)));
+    origins(deliveries, prefix).await;
+}
+
+/// What a delivery is made for, and when it moved.
+async fn origins(deliveries: &dyn DeliveryStore, prefix: &str) {
+    let key = |run: &str| {
+        delivery_key(&connector_id(&format!("{prefix}-o-1")), &run_key(&format!("{prefix}-team"), "w-1", run))
+    };
+    let read = async |key: &DeliveryKey| {
+        let found = deliveries.delivery(key).await.expect("read").expect("it is recorded");
+        (found.state, found.origin, found.moved_at)
+    };
+    let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
+    let (staging, failed) = (DeliveryState::InProgress(Step::Staging), DeliveryState::Failed);
+    let (live, history) = (key("r-1"), key("r-2"));
+    deliveries.begin(&[], Origin::Live, instant(0)).await.expect("beginning nothing is no error");
+    deliveries.begin(std::slice::from_ref(&live), Origin::Live, instant(1)).await.expect("begin");
+    let both = [live.clone(), history.clone()];
+    deliveries.begin(&both[1..], Origin::Backfill, instant(2)).await.expect("begin");
+    assert_eq!(read(&live).await, (staging, Origin::Live, instant(1)));
+    assert_eq!(read(&history).await, (staging, Origin::Backfill, instant(2)));
+
+    deliveries.enter(&both, Step::Loading, instant(3)).await.expect("enter");
+    let loading = DeliveryState::InProgress(Step::Loading);
+    assert_eq!(read(&history).await, (loading, Origin::Backfill, instant(3)), "a step changes no origin");
+    deliveries.fail(&both[1..], &failure, Origin::Backfill, instant(4)).await.expect("fail");
+    deliveries.fail(&both[1..], &failure, Origin::Live, instant(5)).await.expect("failing twice is no error");
+    assert_eq!(read(&history).await, (failed, Origin::Backfill, instant(4)), "the first failure stays");
+    deliveries.begin(&both, Origin::Live, instant(6)).await.expect("begin");
+    assert_eq!(read(&history).await, (staging, Origin::Live, instant(6)), "the last beginning says what for");
+
+    let unbegun = key("r-3");
+    deliveries.fail(std::slice::from_ref(&unbegun), &failure, Origin::Backfill, instant(7)).await.expect("fail");
+    assert_eq!(read(&unbegun).await, (failed, Origin::Backfill, instant(7)), "a record is made");
 }
 
 /// The rules of [`TableStore`], loads aside.
@@ -241,27 +280,29 @@ pub async fn load_contract(
     assert_eq!(tables.aim(&[key("r-1")], 7, instant(2)).await.expect("aim"), [4], "the first aim stays");
     let aimed = view(&key("r-1")).await;
     assert_eq!((aimed.connector.as_ref(), aimed.table.as_ref()), (Some(&to), Some(&table)));
-    let loading = |run, aimed, loaded, state| {
-        Some(Delivery { key: key(run), state, aimed_table_version: aimed, loaded_table_version: loaded })
+    let loading = |run, aimed, loaded, state, moved_at| {
+        let (key, moved_at) = (key(run), instant(moved_at));
+        let origin = Origin::Live;
+        Some(Delivery { key, state, origin, moved_at, aimed_table_version: aimed, loaded_table_version: loaded })
     };
-    assert_eq!(aimed.deliveries, [loading("r-1", Some(4), None, DeliveryState::InProgress(Step::Loading))]);
+    assert_eq!(aimed.deliveries, [loading("r-1", Some(4), None, DeliveryState::InProgress(Step::Loading), 2)]);
 
     tables.loaded(&[(key("r-1"), 5)], &table, instant(3)).await.expect("note");
     tables.loaded(&[(key("r-1"), 5)], &table, instant(3)).await.expect("noting twice is no error");
     let done = view(&key("r-1")).await;
-    assert_eq!(done.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::InProgress(Step::Publishing))]);
+    assert_eq!(done.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::InProgress(Step::Publishing), 3)]);
     assert_eq!(done.table.and_then(|table| table.table_version), Some(5));
 
     tables.loaded(&[(key("r-2"), 3)], &table, instant(4)).await.expect("a neighbour that is ahead is no error");
     let late = view(&key("r-2")).await;
-    assert_eq!(late.deliveries, [loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing))]);
+    assert_eq!(late.deliveries, [loading("r-2", None, Some(3), DeliveryState::InProgress(Step::Publishing), 4)]);
     assert_eq!(late.table.and_then(|table| table.table_version), Some(5), "a table version only moves forward");
 
     deliveries.end(&[(key("r-1"), shared())], instant(5)).await.expect("end");
     assert_eq!(tables.aim(&[key("r-1")], 9, instant(6)).await.expect("aim"), [4]);
     tables.loaded(&[(key("r-1"), 12)], &table, instant(6)).await.expect("note");
     let kept = view(&key("r-1")).await;
-    assert_eq!(kept.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::Shared)], "shared is final");
+    assert_eq!(kept.deliveries, [loading("r-1", Some(4), Some(5), DeliveryState::Shared, 5)], "shared is final");
     assert_eq!(kept.table.and_then(|table| table.table_version), Some(12), "the log is there all the same");
 
     let mut unopened = table.clone();

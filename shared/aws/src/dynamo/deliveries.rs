@@ -2,10 +2,11 @@
 //! a write that it refuses has nothing to say any more.
 
 use async_trait::async_trait;
+use delivery::batch::Origin;
 use delivery::ids::DeliveryKey;
 use delivery::metadata::MetadataTable;
 use delivery::ports::{DeliveryStore, PortError};
-use delivery::state::{Delivery, DeliveryState, Ended, Step};
+use delivery::state::{Delivery, DeliveryState, Ended, Failure, Step};
 use delivery::timestamp::Timestamp;
 
 use super::expression::Write;
@@ -16,12 +17,21 @@ use super::{DynamoStore, undelivered};
 /// The most deliveries of one transaction that puts a row with each.
 const PAIRS_MAX: usize = 50;
 
+/// Is on a delivery that was begun for history, and on no other.
+const ORIGIN: &str = "origin";
+
 const ENTER: &str = "note that a step began";
 const END: &str = "note the outcome of a delivery";
 const READ: &str = "read the delivery's record";
 
 #[async_trait]
 impl DeliveryStore for DynamoStore {
+    async fn begin(&self, deliveries: &[DeliveryKey], origin: Origin, now: Timestamp) -> Result<(), PortError> {
+        let writes = deliveries.iter().map(|delivery| begun(delivery, origin, now)).collect();
+        self.update_each(ENTER, writes).await?;
+        Ok(())
+    }
+
     async fn enter(&self, deliveries: &[DeliveryKey], step: Step, now: Timestamp) -> Result<(), PortError> {
         let writes = deliveries.iter().map(|delivery| entered(delivery, step, now)).collect();
         self.update_each(ENTER, writes).await?;
@@ -50,6 +60,18 @@ impl DeliveryStore for DynamoStore {
         Ok(())
     }
 
+    async fn fail(
+        &self,
+        deliveries: &[DeliveryKey],
+        failure: &Failure,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<(), PortError> {
+        let failed = deliveries.iter().map(|delivery| made_for(failed(delivery, failure, now), origin)).collect();
+        self.update_each(END, failed).await?;
+        Ok(())
+    }
+
     async fn delivery(&self, key: &DeliveryKey) -> Result<Option<Delivery>, PortError> {
         let item = self.get(READ, Key::delivery(key)).await?;
         item.map(|item| read(key, &item, READ)).transpose()
@@ -59,9 +81,12 @@ impl DeliveryStore for DynamoStore {
 /// A delivery's record as an item says.
 pub(super) fn read(key: &DeliveryKey, item: &Item, operation: &'static str) -> Result<Delivery, PortError> {
     let attributes = Attributes::of(item, operation);
+    let origin = if item.contains_key(ORIGIN) { attributes.read(ORIGIN, Origin::parse)? } else { Origin::Live };
     Ok(Delivery {
         key: key.clone(),
         state: attributes.read("state", DeliveryState::parse)?,
+        origin,
+        moved_at: attributes.instant("updated_at")?,
         aimed_table_version: attributes.optional_number("aimed_table_version")?,
         loaded_table_version: attributes.optional_number("loaded_table_version")?,
     })
@@ -76,6 +101,18 @@ pub(super) fn accepted(delivery: &DeliveryKey, now: Timestamp) -> Write {
         .set_once("accepted_at", instant(now))
         .set_once("updated_at", instant(now));
     undelivered::owed(write, delivery, now)
+}
+
+/// An execution that begins.
+pub(super) fn begun(delivery: &DeliveryKey, origin: Origin, now: Timestamp) -> Write {
+    made_for(entered(delivery, Step::Staging, now), origin)
+}
+
+fn made_for(write: Write, origin: Origin) -> Write {
+    match origin {
+        Origin::Live => write.remove(ORIGIN),
+        Origin::Backfill => write.set(ORIGIN, text(origin.as_str())),
+    }
 }
 
 /// A step that begins. What an earlier attempt failed with is no longer true.
@@ -94,12 +131,16 @@ pub(super) fn outcome(delivery: &DeliveryKey, ended: &Ended, now: Timestamp) -> 
             .remove("phase")
             .remove("code")
             .remove("message"),
-        Ended::Failed(failure) => moved(delivery, DeliveryState::Failed, now)
-            .when("attribute_not_exists(#state) OR (#state <> :final AND #state <> :state)")
-            .set("phase", text(failure.phase().as_str()))
-            .set("code", text(failure.code.as_str()))
-            .set("message", text(&failure.message)),
+        Ended::Failed(failure) => failed(delivery, failure, now),
     }
+}
+
+fn failed(delivery: &DeliveryKey, failure: &Failure, now: Timestamp) -> Write {
+    moved(delivery, DeliveryState::Failed, now)
+        .when("attribute_not_exists(#state) OR (#state <> :final AND #state <> :state)")
+        .set("phase", text(failure.phase().as_str()))
+        .set("code", text(failure.code.as_str()))
+        .set("message", text(&failure.message))
 }
 
 fn moved(delivery: &DeliveryKey, state: DeliveryState, now: Timestamp) -> Write {

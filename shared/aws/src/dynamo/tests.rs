@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use delivery::backfill::{BackfillId, Counts, Phase};
+use delivery::batch::Origin;
 use delivery::connector::Scope;
 use delivery::failure::FailureCode;
 use delivery::ids::DeliveryKey;
@@ -102,26 +103,31 @@ fn a_delivery_is_written_and_read_as_its_fixture() {
     let key = delivery();
     let at = builders::instant;
     let read = |item: &Item| deliveries::read(&key, item, "read").unwrap();
-    let expected = |state, aimed, loaded| Delivery {
+    let expected = |state, seconds, aimed, loaded| Delivery {
         key: key.clone(),
         state,
+        origin: Origin::Live,
+        moved_at: at(seconds),
         aimed_table_version: aimed,
         loaded_table_version: loaded,
     };
     let item = golden("delivery accepted", &deliveries::accepted(&key, at(1)));
-    assert_eq!(read(&item), expected(DeliveryState::Accepted, None, None));
-    let item = golden("delivery staging", &deliveries::entered(&key, Step::Staging, at(2)));
-    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Staging), None, None));
+    assert_eq!(read(&item), expected(DeliveryState::Accepted, 1, None, None));
+    let item = golden("delivery staging", &deliveries::begun(&key, Origin::Live, at(2)));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Staging), 2, None, None));
+    let item = golden("delivery staging for history", &deliveries::begun(&key, Origin::Backfill, at(2)));
+    let staging = expected(DeliveryState::InProgress(Step::Staging), 2, None, None);
+    assert_eq!(read(&item), Delivery { origin: Origin::Backfill, ..staging });
     let item = golden("delivery loading", &tables::aimed(&key, 41, at(3)));
-    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Loading), Some(41), None));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Loading), 3, Some(41), None));
     let item = golden("delivery loaded", &tables::noted(&key, &version_table(), 42, at(4)));
-    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Publishing), None, Some(42)));
+    assert_eq!(read(&item), expected(DeliveryState::InProgress(Step::Publishing), 4, None, Some(42)));
     let shared = Ended::Shared(Box::new(builders::delivered_run(&version_table(), 41, at(450))));
     let item = golden("delivery shared", &deliveries::outcome(&key, &shared, at(5)));
-    assert_eq!(read(&item), expected(DeliveryState::Shared, None, None));
+    assert_eq!(read(&item), expected(DeliveryState::Shared, 5, None, None));
     let failure = Failure { code: FailureCode::LoadConflict, message: "others were first".to_owned() };
     let item = golden("delivery failed", &deliveries::outcome(&key, &Ended::Failed(failure), at(6)));
-    assert_eq!(read(&item), expected(DeliveryState::Failed, None, None));
+    assert_eq!(read(&item), expected(DeliveryState::Failed, 6, None, None));
 }
 
 fn version_table() -> VersionTable {

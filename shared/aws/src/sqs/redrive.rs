@@ -6,16 +6,20 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 use delivery::ids::sha256_hex;
 use delivery::ports::{DeadLetterQueue, PortError, PortErrorKind};
-use delivery::redrive::DeadLetter;
+use delivery::redrive::{DeadLetter, QueueDepth};
 use delivery::timestamp::Timestamp;
 
 use crate::failure::port_error;
 
 const RECEIVE: &str = "receive messages of a dead-letter queue";
 const SEND: &str = "send a message back to its queue";
-const LOOK: &str = "look for hidden messages of a dead-letter queue";
+const LOOK: &str = "count the messages of a dead-letter queue";
 const REMOVE: &str = "take a message out of a dead-letter queue";
 const RELEASE: &str = "show a message of a dead-letter queue again";
+
+/// The counts of a queue: messages that can be received, and hidden ones.
+const DEPTH: [QueueAttributeName; 2] =
+    [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
 
 /// How long a receive waits for a message, in seconds: with it every server of the queue is asked.
 const RECEIVE_SECONDS: i32 = 2;
@@ -75,13 +79,17 @@ impl DeadLetterQueue for SqsDeadLetterQueue {
         Ok(())
     }
 
-    async fn hides_messages(&self) -> Result<bool, PortError> {
-        let hidden = QueueAttributeName::ApproximateNumberOfMessagesNotVisible;
+    async fn depth(&self) -> Result<QueueDepth, PortError> {
+        let [visible, hidden] = DEPTH;
         let request = self.client.get_queue_attributes().queue_url(&self.dead_letters_url);
-        let answer = request.attribute_names(hidden.clone()).send().await.map_err(|error| port_error(LOOK, error))?;
-        let count = answer.attributes.as_ref().and_then(|all| all.get(&hidden));
-        let garbled = || PortError::new(PortErrorKind::InvalidData, LOOK, "the answer has no count");
-        Ok(count.ok_or_else(garbled)? != "0")
+        let request = request.attribute_names(visible.clone()).attribute_names(hidden.clone());
+        let answer = request.send().await.map_err(|error| port_error(LOOK, error))?;
+        let garbled = || PortError::new(PortErrorKind::InvalidData, LOOK, "the answer lacks a count");
+        let count = |name: &QueueAttributeName| {
+            let text = answer.attributes.as_ref().and_then(|all| all.get(name));
+            text.and_then(|text| text.parse().ok()).ok_or_else(garbled)
+        };
+        Ok(QueueDepth { visible: count(&visible)?, hidden: count(&hidden)? })
     }
 
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError> {

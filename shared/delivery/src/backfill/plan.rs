@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{BackfillFailure, Counts, Coverage, classify};
-use crate::batch::{BATCH_RUNS_MAX, Batch};
+use crate::batch::{BATCH_RUNS_MAX, Batch, Origin};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::{DeliveryKey, RunId, RunKey, WorkflowId};
 use crate::ports::{BackfillStore, DeliveryStore, DeliverySummary, RecordedRun, RunOrigin, RunStore, TableStore};
 use crate::schema::{Fingerprint, PublicSchema};
-use crate::state::{DeliveryState, Ended, Failure};
+use crate::state::{DeliveryState, Failure};
 use crate::timestamp::Timestamp;
 
 /// The most recorded runs of one page.
@@ -95,7 +95,7 @@ pub async fn plan(
                 Err(error) => {
                     let delivery = DeliveryKey { connector: coverage.connector.clone(), run: key_of(coverage, &run) };
                     let failure = Failure { code: error.code, message: error.message };
-                    ports.deliveries.end(&[(delivery, Ended::Failed(failure))], now).await.map_err(classify)?;
+                    ports.deliveries.fail(&[delivery], &failure, Origin::Backfill, now).await.map_err(classify)?;
                     failures.push(failure_of(run.workflow, run.run, error.code));
                     continue;
                 }

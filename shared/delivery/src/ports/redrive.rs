@@ -4,8 +4,9 @@
 use async_trait::async_trait;
 
 use super::PortError;
+use crate::batch::Origin;
 use crate::ids::{ConnectorId, DeliveryKey};
-use crate::redrive::{DeadLetter, Undelivered, UndeliveredPosition};
+use crate::redrive::{DeadLetter, QueueDepth, Undelivered, UndeliveredPosition};
 use crate::timestamp::Timestamp;
 
 /// Lists the deliveries that are not shared. The list may be some seconds behind the records.
@@ -24,9 +25,10 @@ pub trait UndeliveredDeliveries: Send + Sync {
 /// Starts deliveries again.
 #[async_trait]
 pub trait DeliveryRestarter: Send + Sync {
-    /// Starts `DeliverRun` for one delivery that failed at an instant, unless an execution that was started for the same
-    /// failure runs.
-    async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError>;
+    /// Starts `DeliverRun` for one delivery that came into its state at an instant (it failed, or was left behind then),
+    /// with the origin that it had, unless an execution that was started for the same instant runs.
+    async fn start_again(&self, delivery: &DeliveryKey, origin: Origin, stopped_at: Timestamp)
+    -> Result<(), PortError>;
 }
 
 /// A dead-letter queue and the queue whose messages it keeps.
@@ -38,8 +40,8 @@ pub trait DeadLetterQueue: Send + Sync {
     /// Sends a copy of a message to the queue that it came from.
     async fn send_back(&self, letter: &DeadLetter) -> Result<(), PortError>;
 
-    /// Whether messages are hidden: received by somebody, who has neither taken them out nor shown them again.
-    async fn hides_messages(&self) -> Result<bool, PortError>;
+    /// How many messages the queue holds, as far as it knows: the numbers may be some seconds old.
+    async fn depth(&self) -> Result<QueueDepth, PortError>;
 
     /// Takes a message out of the dead-letter queue.
     async fn remove(&self, letter: &DeadLetter) -> Result<(), PortError>;

@@ -3,7 +3,7 @@
 use delivery::failure::RetryClass;
 use delivery::outcome::begin_rollout;
 use delivery::ports::{DeliveryStore as _, RolloutStore as _, TableStore as _};
-use delivery::stage::BEGIN_SECONDS_MAX;
+use delivery::stage::{BEGIN_SECONDS_MAX, take_staged};
 use delivery::state::Ended;
 use testkit::sharing::ManualClock;
 
@@ -274,7 +274,8 @@ async fn staging_that_runs_out_of_time_goes_on_in_the_next_invocation() {
         let (mut left, mut staged) = (Vec::new(), Vec::new());
         while !waiting.is_empty() {
             let after = if left.is_empty() { After::Nothing } else { After::Others(fingerprint.as_ref()) };
-            let outcome = stage(ports, ToStage { runs: &waiting, connectors: &connectors, after }).await.unwrap();
+            let wanted = ToStage { runs: &waiting, connectors: &connectors, origin: Origin::Backfill, after };
+            let outcome = stage(ports, wanted).await.unwrap();
             assert!(outcome.waiting.len() < waiting.len(), "every invocation gets on");
             fingerprint = outcome.staged.first().map(|run| run.fingerprint.clone());
             staged.extend(outcome.staged.into_iter().map(|run| run.run));
@@ -286,6 +287,37 @@ async fn staging_that_runs_out_of_time_goes_on_in_the_next_invocation() {
         let record = world.state.record(&delivery_key(&connectors[0], &all[4].key)).unwrap();
         assert_eq!(record.attempts, 1, "an execution is one attempt");
     }
+}
+
+#[tokio::test]
+async fn runs_that_were_staged_before_the_function_ended_go_on_without_the_others() {
+    let all = runs(&["r1", "r2", "r3", "r4"]);
+    let connectors = [connector_id(CONNECTOR)];
+    let keys: Vec<_> = all.iter().map(|run| run.key.clone()).collect();
+    let wanted = |after| ToStage { runs: &keys, connectors: &connectors, origin: Origin::Backfill, after };
+    let world = World::with(&all).await;
+    world.state.begin(&wanted(After::Nothing).deliveries(), Origin::Backfill, instant(1)).await.unwrap();
+    let none = take_staged(world.staging(), wanted(After::Nothing)).await.unwrap();
+    assert_eq!((none.staged.len(), none.failed.len(), none.waiting.len()), (0, 0, 0));
+    assert!(all.iter().all(|run| world.failure_of(run).is_none()), "the batch fails whole, elsewhere");
+
+    // The third ended the function.
+    let staged = world.stage_runs(&all[..2]).await.unwrap();
+    for _ in 0..2 {
+        let taken = take_staged(world.staging(), wanted(After::Nothing)).await.unwrap();
+        assert_eq!(taken.staged.iter().map(|run| &run.run).collect::<Vec<_>>(), [&keys[0].run, &keys[1].run]);
+        assert_eq!(taken.failed.iter().map(|failed| &failed.run).collect::<Vec<_>>(), [&keys[2], &keys[3]]);
+        assert_eq!(taken.waiting, [], "nothing is tried again");
+    }
+    let interrupted = Some(FailureCode::StagingInterrupted);
+    assert_eq!(all.iter().map(|run| world.failure_of(run)).collect::<Vec<_>>(), [None, None, interrupted, interrupted]);
+    world.publish_batch(&batch_of(&staged), &staged[0].fingerprint, &world.lake).await.unwrap();
+    assert_eq!(world.sorted_files(&version(1)).await, file_names(&["r1", "r2"]));
+
+    // Behind invocations that staged others, the runs that are left fail even if none of them is staged.
+    let after = After::Others(Some(&staged[0].fingerprint));
+    let taken = take_staged(world.staging(), ToStage { runs: &keys[3..], ..wanted(after) }).await.unwrap();
+    assert_eq!((taken.staged.len(), taken.failed.len()), (0, 1));
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use delivery::stage::StagedRuns;
 use delivery::staged::StagedSummary;
 use delivery::table::{Membership, SchemaVersion, TableName, WorkflowLabel};
 use delivery::timestamp::Timestamp;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::text;
@@ -34,19 +35,32 @@ pub struct DeliverRunInput {
     pub origin: Origin,
     /// What earlier invocations of `StageRun` came to, if they ran out of time.
     pub staged: Option<Staged>,
+    /// What the function does about the runs that are not staged.
+    pub staging: StagingTask,
+}
+
+/// The tasks of the function that stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagingTask {
+    /// `StageRun`: it stages them.
+    Stage,
+    /// `TakeStaged`: it leaves them, because invocations for them ended without an answer. The state machine hands in
+    /// what it caught.
+    TakeStaged,
 }
 
 impl DeliverRunInput {
-    /// One run that has just finished.
+    /// One run, for an origin: [`Origin::Live`] if it has just finished.
     #[must_use]
-    pub fn live(run: &RunKey, connectors: &[ConnectorId]) -> Self {
+    pub fn of_one(run: &RunKey, connectors: &[ConnectorId], origin: Origin) -> Self {
         Self {
             team: run.team.clone(),
             workflow: run.workflow.clone(),
             runs: vec![run.run.clone()],
             connectors: connectors.to_vec(),
-            origin: Origin::Live,
+            origin,
             staged: None,
+            staging: StagingTask::Stage,
         }
     }
 
@@ -90,6 +104,8 @@ struct DeliverRunForm {
     origin: Origin,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stage_run: Option<StageRunForm>,
+    #[serde(default, skip_serializing)]
+    failure: Option<IgnoredAny>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +132,7 @@ impl Serialize for DeliverRunInput {
             connectors: self.connectors.clone(),
             origin: self.origin,
             stage_run: self.staged.clone().map(|staged| StageRunForm { staged }),
+            failure: None,
         }
         .serialize(serializer)
     }
@@ -126,7 +143,9 @@ impl<'de> Deserialize<'de> for DeliverRunInput {
         let form = DeliverRunForm::deserialize(deserializer)?;
         let runs = runs_of(form.run_id, form.run_ids)?;
         let (team, workflow, connectors, origin) = (form.team_id, form.workflow_id, form.connectors, form.origin);
-        Ok(Self { team, workflow, runs, connectors, origin, staged: form.stage_run.map(|form| form.staged) })
+        let staging = if form.failure.is_some() { StagingTask::TakeStaged } else { StagingTask::Stage };
+        let staged = form.stage_run.map(|form| form.staged);
+        Ok(Self { team, workflow, runs, connectors, origin, staged, staging })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What redriving needs of the state in memory.
 
 use async_trait::async_trait;
+use delivery::batch::Origin;
 use delivery::ids::{ConnectorId, DeliveryKey};
 use delivery::ports::{DeliveryRestarter, PortError, UndeliveredDeliveries};
 use delivery::redrive::{Undelivered, UndeliveredPosition, restart_name};
@@ -42,10 +43,17 @@ fn undelivered(record: &DeliveryRecord) -> Option<Undelivered> {
 
 #[async_trait]
 impl DeliveryRestarter for InMemoryState {
-    async fn start_again(&self, delivery: &DeliveryKey, failed_at: Timestamp) -> Result<(), PortError> {
+    async fn start_again(
+        &self,
+        delivery: &DeliveryKey,
+        origin: Origin,
+        stopped_at: Timestamp,
+    ) -> Result<(), PortError> {
         self.call("start an execution", |inner| {
+            let name = restart_name(delivery, stopped_at, 1);
             let started = (delivery.run.clone(), vec![delivery.connector.clone()]);
-            inner.started.entry(restart_name(delivery, failed_at, 1)).or_insert(started);
+            inner.started.entry(name.clone()).or_insert(started);
+            inner.origins.entry(name).or_insert(origin);
             Ok(())
         })
     }
