@@ -253,7 +253,7 @@ def on_files(name, *groups, endpoint="query"):
     return register
 
 
-@on_files("files-have-no-id", "query", "capabilities", "file_ids")
+@on_files("files-have-no-id", "query", "file_ids")
 def _(content):
     """File lines lack `id`."""
     del content["id"]
