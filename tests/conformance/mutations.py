@@ -253,7 +253,7 @@ def on_files(name, *groups, endpoint="query"):
     return register
 
 
-@on_files("files-have-no-id", "query", "capabilities", "file_ids")
+@on_files("files-have-no-id", "query", "file_ids")
 def _(content):
     """File lines lack `id`."""
     del content["id"]
@@ -641,6 +641,8 @@ def run(loaded, directory, without, groups, mutate):
                    f"--profile={file.name}", f"--fixtures-directory={directory}"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=HERE)
     proxy.close()
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     failed = re.findall(r"^(?:FAILED|ERROR) \S*?::(\w+)", done.stdout, re.MULTILINE)
     return sorted(set(failed)), done
 

@@ -105,6 +105,16 @@ def test_an_error_does_not_show_where_the_files_are(server, truth, plain):
             assert part not in answer.text, part
 
 
+@rule("ERR-13", f"{PROTOCOL} Read Data from a Table")
+def test_a_table_that_cannot_be_read_is_an_error_in_the_protocols_form(server, truth):
+    """A table whose log is broken is 4xx or 5xx with the protocol's JSON, and no answer that looks whole."""
+    table = truth.table("alpha.advanced.broken")
+    answer = server.query(table)
+    assert answer.status >= 400
+    answer.refused(answer.status)
+    assert truth.folder not in answer.text and "_delta_log" not in answer.text
+
+
 @rule("ERR-12", f"{PROTOCOL} Names")
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2f..%2fetc", "%00", "a%0ab", "%F0%9F%92%A9", "%ff"])
 def test_a_hostile_name_is_not_found(server, name):

@@ -134,6 +134,19 @@ def test_files_of_old_versions_and_removed_files_can_be_fetched(server, truth, h
             assert len(http.get(content["url"], timeout=60).content) == content["size"]
 
 
+@rule("FIL-12", f"{REFERENCE}; File")
+def test_a_path_in_the_log_that_leads_out_of_the_table_is_not_served(server, truth, http):
+    """A log with absolute paths, or paths that climb, is refused as a whole, or its URLs give the table's own files only."""
+    table = truth.table("alpha.advanced.outside")
+    answer = server.query(table)
+    if answer.status == 200:
+        own = {http.get(content["url"], timeout=60).content for _, content in answer.files
+               if "/outside/part-0.parquet" in content["url"]}
+        for _, content in answer.files:
+            found = http.get(content["url"], timeout=60)
+            assert found.status_code >= 400 or found.content in own, content["url"]
+
+
 @rule("FIL-11", f"{PROTOCOL} File")
 def test_some_of_very_many_urls_give_their_files(server, truth, http):
     """Also in an answer of three thousand files the URLs are good."""

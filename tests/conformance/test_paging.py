@@ -92,9 +92,9 @@ def test_a_page_token_of_another_version_is_refused(server, table):
 
 
 @rule("PAG-08", REFERENCE, needs="paging")
-@pytest.mark.parametrize("size", [0, -1, "many", 2**40])
+@pytest.mark.parametrize("size", [0, -1, "many"])
 def test_a_page_size_that_is_not_positive_is_refused(server, table, size):
-    """`maxFiles` that is not a positive 32-bit number is 400."""
+    """`maxFiles` that is not a positive number is 400."""
     server.query(table, {"maxFiles": size}).refused(400)
 
 

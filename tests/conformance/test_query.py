@@ -189,7 +189,7 @@ def test_a_content_type_is_not_needed(server, plain):
 
 
 @rule("QRY-17", "RFC 9110 section 12.5.3")
-@pytest.mark.parametrize("encoding", ["identity", "gzip", "br;q=1.0, *;q=0.1", None])
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "gzip;q=0, identity", None])
 def test_the_answer_is_the_same_in_every_encoding(server, plain, encoding):
     """Whatever `Accept-Encoding` says, the lines are the same and can be decoded."""
     answer = server.query(plain, headers={"Accept-Encoding": encoding})

@@ -12,7 +12,7 @@ from harness.times import iso
 def test_the_version_is_in_the_header_and_the_body_is_empty(server, truth):
     """`GET …/version` gives the current version of each table in `Delta-Table-Version`, and no body."""
     for table in truth.tables.values():
-        if table.names[0] == "alpha" and not truth.missing(table):
+        if table.names[0] == "alpha" and table.readable and not truth.missing(table):
             answer = server.version(table).ok()
             assert (answer.version, answer.text) == (table.latest, ""), table
 

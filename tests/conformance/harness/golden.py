@@ -22,6 +22,8 @@ def canonical(value, inside=None):
         return value
     found = {}
     for name, inner in value.items():
+        if name == "configuration" and not inner:
+            continue
         if name in TEXTS_OF_JSON:
             found[name] = json.loads(inner)
         elif name == "partitionValues":

@@ -1,11 +1,15 @@
 """The server under test: requests, and answers taken apart."""
 
 import json
+import time
 import urllib.parse
 
 import requests
 
 TIMEOUT_SECONDS = 60
+
+#: A server may hold a client back by 429: it is asked again, as every client does.
+ATTEMPTS_MAX, RETRY_SECONDS_MAX = 20, 5
 
 
 class Answer:
@@ -93,8 +97,13 @@ class Server:
             sent.setdefault("Content-Type", "application/json; charset=utf-8")
         sent = {name: value for name, value in sent.items() if value is not None}
         query = {name: value for name, value in parameters.items() if value is not None}
-        return Answer(self.session.request(method, self.endpoint + path, headers=sent, params=query, data=data,
-                                           timeout=TIMEOUT_SECONDS, allow_redirects=False))
+        for _ in range(ATTEMPTS_MAX):
+            response = self.session.request(method, self.endpoint + path, headers=sent, params=query, data=data,
+                                            timeout=TIMEOUT_SECONDS, allow_redirects=False)
+            if response.status_code != 429:
+                break
+            time.sleep(min(float(response.headers.get("Retry-After", 1)), RETRY_SECONDS_MAX))
+        return Answer(response)
 
     def get(self, path, **more):
         """A GET request."""

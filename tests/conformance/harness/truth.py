@@ -19,7 +19,7 @@ class Table:
         self.latest, self.earliest = self.versions[-1], facts["earliest"]
         self.columns = {column["name"]: column["type"] for column in facts["columns"]}
         self.partition_columns = facts["partitionColumns"]
-        self.history, self.needs = facts["history"], facts["needs"]
+        self.history, self.needs, self.readable = facts["history"], facts["needs"], facts["readable"]
 
     def __repr__(self):
         return self.name

@@ -15,6 +15,11 @@ def file_id(path, scheme):
     return (hashlib.sha256 if scheme == "delta" else hashlib.md5)(path.encode()).hexdigest()
 
 
+def leads_out(path):
+    """Whether a path of the log, decoded, leads out of the table."""
+    return path.startswith("/") or "://" in path or ".." in path.split("/")
+
+
 def without_notes(kind):
     """A schema without field metadata other than comments."""
     if isinstance(kind, list):

@@ -75,6 +75,10 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         """Says nothing."""
 
+    def log_failure(self, error):
+        """Notes what went wrong, for the one who runs the server."""
+        print(f"{self.command} {self.path}: {error!r}", file=sys.stderr)
+
     def do_GET(self):
         """Any request."""
         path, _, query = self.path.partition("?")
@@ -89,7 +93,7 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(refused.status, dumps({"errorCode": refused.code, "message": refused.message}), JSON)
         except Exception as error:
             self.answer(500, dumps({"errorCode": "INTERNAL_ERROR", "message": type(error).__name__}), JSON)
-            raise
+            self.log_failure(error)
 
     do_POST = do_HEAD = do_GET
 

@@ -1,11 +1,13 @@
 """Answers about one table: version, metadata, query, changes."""
 
 import time
+from urllib.parse import unquote
 
 from . import pruning
-from .answers import Answers
+from .answers import Answers, leads_out
 from .log import Log, NoSuchVersion
-from .requests import PAGE_TOKEN_LIFE_SECONDS, REFRESH_TOKEN_LIFE_SECONDS, checksum, invalid, moment, one_of, whole
+from .requests import (PAGE_TOKEN_LIFE_SECONDS, REFRESH_TOKEN_LIFE_SECONDS, Refused, checksum, invalid, moment, one_of,
+                       whole)
 
 URL_LIFE_SECONDS = 3_600
 
@@ -25,9 +27,12 @@ class Table:
     def snapshot(self, version=None):
         """A version, or a refusal."""
         try:
-            return self.log.snapshot(version)
+            found = self.log.snapshot(version)
         except NoSuchVersion as error:
             raise invalid(str(error)) from None
+        if any(leads_out(unquote(add["path"])) for add in found.files):
+            raise Refused(400, "UNSUPPORTED_OPERATION", "a table with paths that lead out of it cannot be shared")
+        return found
 
     def require_history(self):
         """Refuses old versions of a table whose history is not shared."""
