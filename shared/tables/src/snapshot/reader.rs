@@ -119,7 +119,7 @@ impl TableReader {
             Some(_) => return Ok(None),
             None => match self.advance(path, kept.version, base).await? {
                 Advance::Nothing => return Ok(Some(kept)),
-                Advance::ByCommits(replay) => replay,
+                Advance::ByCommits(replay) => *replay,
                 Advance::ByCheckpoint => return Ok(None),
             },
         };
@@ -178,7 +178,7 @@ impl TableReader {
             match fetch(&*self.store, path, next).await? {
                 Some(commit) => replay.apply(next, commit),
                 None if next == kept + 1 => return Ok(Advance::Nothing),
-                None => return Ok(Advance::ByCommits(replay)),
+                None => return Ok(Advance::ByCommits(Box::new(replay))),
             }
             next += 1;
         }
@@ -189,7 +189,7 @@ impl TableReader {
         if let Some(newest) = listed.newest() {
             self.replay(path, next..=newest, &mut |version, commit| replay.apply(version, commit)).await?;
         }
-        Ok(Advance::ByCommits(replay))
+        Ok(Advance::ByCommits(Box::new(replay)))
     }
 
     async fn tail(&self, path: &str, versions: RangeInclusive<u64>) -> Result<Replay, PortError> {
@@ -383,7 +383,7 @@ async fn get(store: &dyn ObjectStore, location: &Path) -> Result<Option<(Bytes, 
 /// What there is behind a kept version.
 enum Advance {
     Nothing,
-    ByCommits(Replay),
+    ByCommits(Box<Replay>),
     /// So many commits that the checkpoint before the last of them is cheaper.
     ByCheckpoint,
 }

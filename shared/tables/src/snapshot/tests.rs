@@ -260,6 +260,30 @@ async fn snapshots_of_neighbouring_versions_share_their_files() {
 }
 
 #[tokio::test]
+async fn what_kept_versions_share_counts_once_and_a_table_too_large_is_not_kept() {
+    let store = Arc::new(Counted::default());
+    let many: Vec<_> = opening().into_iter().chain((0..8_192).map(|n| add(&format!("f{n}")))).collect();
+    store.write(PATH, 0, &many).await;
+    let size = reader(&store).snapshot(PATH, None).await.unwrap().files.total().kept_bytes;
+    assert!((150 * 8_192..400 * 8_192).contains(&size), "{size}");
+    for version in 1..4 {
+        store.write(PATH, version, &[add(&format!("g{version}"))]).await;
+    }
+    for (table_max, kept) in [(size + size / 2, true), (size - 1, false)] {
+        let bounds = KeptBytes { together_max: table_max, table_max };
+        let reader = TableReader::keeping(store.clone(), bounds);
+        for version in 0..4 {
+            reader.open(PATH, Some(version), None).await.unwrap();
+        }
+        store.requests();
+        for version in 0..4 {
+            let view = reader.open(PATH, Some(version), None).await.unwrap();
+            assert_eq!((view.counts.is_some(), store.requests() == (0, 0)), (kept, kept), "{version} of {table_max}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_cannot_be_read_whole_is_said_to_be_so() {
     let store = Arc::new(Counted::default());
     store.with_versions("late", 3..5).await;

@@ -37,6 +37,23 @@ pub(super) fn with_vector(mut action: serde_json::Value, place: &str) -> serde_j
 }
 
 #[tokio::test]
+async fn reading_may_move_between_threads() {
+    fn is_free<T: Send + 'static>(given: T) -> T {
+        given
+    }
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..2).await;
+    let reader = Arc::new(reader(&store));
+    let commits = is_free(reader.commits(PATH, 0..=1));
+    let found = is_free(async move {
+        let mut view = reader.open(PATH, None, None).await.unwrap();
+        reader.version_at(PATH, at(0), Side::AtOrAfter).await.unwrap();
+        view.next_files().await.unwrap().len()
+    });
+    assert_eq!((found.await, commits.try_collect::<Vec<_>>().await.unwrap().len()), (2, 2));
+}
+
+#[tokio::test]
 async fn a_view_says_what_the_snapshot_says() {
     let store = Arc::new(Counted::default());
     store.with_versions(PATH, 0..4).await;
