@@ -1,6 +1,6 @@
 """Tries the suite itself: breaks one rule at a time behind a proxy, and demands that a test of its group fails.
 
-usage: mutations.py --fixtures-command COMMAND [--fixtures-directory DIRECTORY] [--without CAPABILITIES] [--only NAME,…]
+usage: mutations.py --fixtures-command COMMAND [--fixtures-directory DIRECTORY] [--without NAME,…] [--only NAME,…]
 
 COMMAND loads fixtures into a server that conforms. Prints a table: mutation, rule that it breaks, tests that failed.
 Ends with 1 if a mutation is not noticed, or if the server fails through a proxy that breaks nothing.
@@ -507,7 +507,8 @@ def _(response, request):
 @mutation("capabilities-are-case-sensitive", "capabilities")
 def _(request, send, loaded):
     """Capabilities in capitals are not understood."""
-    if request.headers.get("delta-sharing-capabilities", "") != request.headers.get("delta-sharing-capabilities", "").lower():
+    text = request.headers.get("delta-sharing-capabilities", "")
+    if text != text.lower():
         request.headers.pop("delta-sharing-capabilities")
     return send(request)
 

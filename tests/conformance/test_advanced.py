@@ -64,7 +64,8 @@ def test_the_refusal_has_the_words_of_the_reference_server(server, truth):
 
 @rule("ADV-05", f"{PROTOCOL} File in Delta Format", needs=("delta-format", "deletion-vectors"))
 def test_a_deletion_vector_in_a_file_has_a_url_and_an_id(server, truth, fetcher):
-    """A vector's file becomes storage type `p` with a URL as its path, which can be fetched, and has an id that stays."""
+    """A vector's file becomes storage type `p` with a URL as its path, which can be fetched, and has an id that
+    stays."""
     table = truth.table("alpha.advanced.vectors_in_file")
     identifiers = set()
     for _ in range(2):
@@ -88,10 +89,12 @@ def test_an_inline_deletion_vector_stays_as_it_is(server, truth):
 
 @rule("ADV-07", f"{PROTOCOL} Protocol in Delta Format", needs="delta-format")
 def test_an_advanced_table_says_its_own_protocol(server, truth):
-    """In Delta format the protocol line has the table's reader version and features, and its configuration the properties."""
+    """In Delta format the protocol line has the table's reader version and features, and its configuration the
+    properties."""
     for table in each(truth):
         answer = server.query(table, capabilities=DELTA).ok()
-        protocol, configuration = answer.lines[0]["protocol"]["deltaProtocol"], answer.metadata["deltaMetadata"]["configuration"]
+        protocol = answer.lines[0]["protocol"]["deltaProtocol"]
+        configuration = answer.metadata["deltaMetadata"]["configuration"]
         assert protocol["minReaderVersion"] in (2, 3)
         features = set(protocol.get("readerFeatures") or [])
         if "deletion-vectors" in table.needs:
@@ -108,7 +111,8 @@ def test_column_mapping_keeps_physical_names(server, truth):
         table = truth.table(f"alpha.advanced.{name}")
         answer = server.query(table, capabilities=DELTA).ok()
         fields = json.loads(answer.metadata["deltaMetadata"]["schemaString"])["fields"]
-        assert [field["metadata"]["delta.columnMapping.physicalName"] for field in fields] == ["col-1", "col-2", "col-3"]
+        physical = [field["metadata"]["delta.columnMapping.physicalName"] for field in fields]
+        assert physical == ["col-1", "col-2", "col-3"]
         assert all(set(add["partitionValues"]) == {"col-3"} for _, add in adds(answer))
 
 
@@ -122,7 +126,8 @@ def test_a_version_before_its_deletion_vector_has_none(server, truth):
 
 @rule("ADV-10", CLIENT, needs=("delta-format", "timestamp-ntz"))
 def test_timestamps_without_a_zone_come_in_delta_format(server, truth):
-    """A table with `timestamp_ntz` comes in Delta format to a client that reads it, with its feature in the protocol."""
+    """A table with `timestamp_ntz` comes in Delta format to a client that reads it, with its feature in the
+    protocol."""
     table = truth.table("alpha.advanced.timestamp_ntz")
     answer = server.query(table, capabilities=EITHER).ok()
     assert form(answer) == "delta"

@@ -95,8 +95,9 @@ def test_both_formats_speak_of_the_same_files(server, truth):
         table = truth.table(f"alpha.main.{name}")
         parquet = [(content["size"], flat(content["partitionValues"]))
                    for _, content in server.query(table).ok().files]
-        delta = [(content["deltaSingleAction"]["add"]["size"], flat(content["deltaSingleAction"]["add"]["partitionValues"]))
-                 for _, content in server.query(table, capabilities=DELTA).ok().files]
+        adds = [content["deltaSingleAction"]["add"]
+                for _, content in server.query(table, capabilities=DELTA).ok().files]
+        delta = [(add["size"], flat(add["partitionValues"])) for add in adds]
         assert sorted(parquet) == sorted(delta)
 
 

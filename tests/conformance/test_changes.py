@@ -122,7 +122,8 @@ def test_the_refusal_has_the_words_of_the_reference_server(server, truth):
 @rule("CDF-11", CLIENT, needs="cdf")
 @pytest.mark.parametrize("flag", ["true", "True", "TRUE"])
 def test_with_historical_metadata_the_first_metadata_is_the_starts(server, grown, flag):
-    """With `includeHistoricalMetadata`, in any case, `metaData` is the start's with its version, and later ones follow."""
+    """With `includeHistoricalMetadata`, in any case, `metaData` is the start's with its version, and later ones
+    follow."""
     answer = server.changes(grown, startingVersion=0, includeHistoricalMetadata=flag).ok()
     assert answer.metadata["version"] == 0 and list(columns_of(answer)) == ["id", "text", "k"]
     later = [line["metaData"] for line in answer.lines[2:] if "metaData" in line]
@@ -160,7 +161,8 @@ def test_in_delta_format_historical_metadata_begins_with_the_start(server, table
 
 @rule("CDF-15", f"{PROTOCOL} Read Change Data Feed from a Table", needs=("cdf", "historical-protocol", "delta-format"))
 def test_historical_protocols_come_in_delta_format_only(server, table):
-    """`includeHistoricalProtocol` puts a `version` on the first line in Delta format, and changes nothing in Parquet."""
+    """`includeHistoricalProtocol` puts a `version` on the first line in Delta format, and changes nothing in
+    Parquet."""
     more = {"startingVersion": 1, "includeHistoricalMetadata": "true", "includeHistoricalProtocol": "true"}
     assert server.changes(table, DELTA, **more).ok().lines[0]["protocol"]["version"] == 1
     parquet = server.changes(table, **more).ok()

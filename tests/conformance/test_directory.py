@@ -39,7 +39,8 @@ def test_the_location_is_the_one_of_the_list(server, plain):
     item = listed(server, plain)
     assert "dir" in item["accessModes"]
     for body in ({}, {"location": item["location"]}):
-        assert ask(server, plain, **body).ok().json["credentials"]["location"].rstrip("/") == item["location"].rstrip("/")
+        found = ask(server, plain, **body).ok().json["credentials"]
+        assert found["location"].rstrip("/") == item["location"].rstrip("/")
 
 
 @rule("DIR-03", REFERENCE, needs="directory")

@@ -28,7 +28,8 @@ def ends(answer):
 
 @rule("EOS-01", f"{PROTOCOL} includeEndStreamAction")
 def test_a_promised_end_is_the_last_line(server, truth):
-    """If the answer's header says `includeendstreamaction=true`, its last line is the one `endStreamAction`; else there is none."""
+    """If the answer's header says `includeendstreamaction=true`, its last line is the one `endStreamAction`; else
+    there is none."""
     for answer in asks(server, truth, ASKED):
         promised = answer.capabilities.get("includeendstreamaction") == "true"
         assert ends(answer) == ([-1] if promised else [])

@@ -49,7 +49,8 @@ def test_json_hints_on_partition_columns_lose_no_row(server, table, fetcher):
 
 @rule("HNT-02", f"{PROTOCOL} JSON predicates for Filtering, Per-file Statistics")
 def test_json_hints_on_any_column_lose_no_row(server, table, fetcher):
-    """The same for predicates on any column, where a server may use statistics, which can be cut, absent or all null."""
+    """The same for predicates on any column, where a server may use statistics, which can be cut, absent or all
+    null."""
     for predicate in predicates.json_predicates(2, COUNT):
         text = predicates.as_json(predicate)
         passes = lambda row: predicates.holds(predicate, row) is True
@@ -107,13 +108,15 @@ def test_json_hints_that_cannot_be_understood_leave_every_file(server, table, hi
 @rule("HNT-13", f"{PROTOCOL} JSON predicates for Filtering")
 @pytest.mark.parametrize("hint", [
     op("equal", column("p", "int"), literal("1", "string")), op("equal", column("p", "string"), literal("1", "string")),
-    op("and", op("equal", column("p", "int"), literal("1", "int"))), op("equal", column("P", "int"), literal("1", "int")),
+    op("and", op("equal", column("p", "int"), literal("1", "int"))),
+    op("equal", column("P", "int"), literal("1", "int")),
     op("equal", column("p", "int"), literal(1, "int")), op("equal", column("p", "long"), literal("1", "long")),
     op("or", op("equal", column("p", "int"), literal("1", "int")), op("like", column("q", "string"))),
     op("and", op("equal", column("p", "int"), literal("1", "int")), op("like", column("q", "string"))),
 ], ids=range(8))
 def test_json_hints_that_can_be_doubted_lose_no_file_that_may_match(server, table, hint):
-    """Hints of mixed types, other cases of names, or with one part unknown, are 200 and keep the files that may match."""
+    """Hints of mixed types, other cases of names, or with one part unknown, are 200 and keep the files that may
+    match."""
     files = {content["id"] for _, content in server.query(table).ok().files if content["partitionValues"]["p"] == "1"}
     found = {content["id"] for _, content in server.query(table, {"jsonPredicateHints": json.dumps(hint)}).ok().files}
     assert files and files <= found
@@ -127,7 +130,8 @@ def test_sql_hints_that_cannot_be_understood_are_no_error(server, table, hint):
     everything = server.query(table).ok().files
     found = {content["id"] for _, content in server.query(table, {"predicateHints": [hint]}).ok().files}
     clear = {"p IN (1, 2)": ("1", "2"), "p = 1 OR p = 2": ("1", "2"), "(p = 1": ("1",)}.get(hint)
-    assert {content["id"] for _, content in everything if not clear or content["partitionValues"]["p"] in clear} <= found
+    possible = {content["id"] for _, content in everything if not clear or content["partitionValues"]["p"] in clear}
+    assert possible <= found
 
 
 @rule("HNT-08", f"{REFERENCE}; Read Data from a Table")

@@ -43,7 +43,8 @@ def test_shares_lists_every_share_of_the_recipient_and_no_other(server, truth):
 
 @rule("LST-02", f"{PROTOCOL} List Shares")
 def test_an_item_of_shares_has_a_name_and_optional_fields_of_their_types(server):
-    """A share has a `name`; `id`, `displayName`, `comment` are strings within their limits, `properties` a small map."""
+    """A share has a `name`; `id`, `displayName`, `comment` are strings within their limits, `properties` a small
+    map."""
     for item in items(server, "/shares"):
         assert isinstance(item["name"], str) and 0 < len(item["name"]) <= 255
         for name, limit in (("id", 255), ("displayName", 255), ("comment", 65_536)):
@@ -196,7 +197,8 @@ def test_names_in_urls_are_case_insensitive(server):
 
 @rule("LST-18", f"{PROTOCOL} Names")
 def test_names_are_legal_and_differ_by_more_than_case(server, truth):
-    """Names have no space, slash or control character, schemas and tables no period, and case does not tell them apart."""
+    """Names have no space, slash or control character, schemas and tables no period, and case does not tell them
+    apart."""
     for kind, path in each_list(truth, server).items():
         found = items(server, path)
         names = [item["name"] for item in found]

@@ -48,7 +48,8 @@ def test_the_protocol_asks_for_reader_version_1(server, truth):
 def test_the_schema_has_every_column_with_its_type_in_order(server, truth):
     """`schemaString` is a struct of all columns, partition columns too, in order, with their types."""
     for table in simple(truth):
-        found = [(field["name"], field["type"]) for field in fields(server.metadata(table).ok().metadata["schemaString"])]
+        schema = server.metadata(table).ok().metadata["schemaString"]
+        found = [(field["name"], field["type"]) for field in fields(schema)]
         assert json.loads(json.dumps(without_notes(found))) == [list(pair) for pair in table.columns.items()], table
 
 

@@ -16,7 +16,8 @@ from harness.times import iso
 def profile(server, tmp_path_factory):
     """A profile file."""
     path = tmp_path_factory.mktemp("profile") / "profile.share"
-    path.write_text(json.dumps({"shareCredentialsVersion": 1, "endpoint": server.endpoint, "bearerToken": server.token}))
+    content = {"shareCredentialsVersion": 1, "endpoint": server.endpoint, "bearerToken": server.token}
+    path.write_text(json.dumps(content))
     return str(path)
 
 
@@ -94,7 +95,8 @@ def test_the_client_travels_in_time(truth, url):
 def test_the_client_may_send_hints(truth, url):
     """`jsonPredicateHints` of the client, good or bad, lose none of the rows that match."""
     table = truth.table("alpha.main.partitioned")
-    leaf = [{"op": "column", "name": "k", "valueType": "string"}, {"op": "literal", "value": "a/b", "valueType": "string"}]
+    leaf = [{"op": "column", "name": "k", "valueType": "string"},
+            {"op": "literal", "value": "a/b", "valueType": "string"}]
     hint = json.dumps({"op": "equal", "children": leaf})
     frame = delta_sharing.load_as_pandas(url(table), jsonPredicateHints=hint)
     found = [row for row in frame_rows(frame) if row["k"] == "a/b"]

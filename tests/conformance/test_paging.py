@@ -122,7 +122,8 @@ def test_pages_keep_to_the_hints(server, truth):
 def test_versions_and_changes_come_in_pages_too(server, table):
     """`version` and `startingVersion` can be asked for in pages."""
     for body in ({"version": 18}, {"startingVersion": 3}):
-        whole = [(kind, content["id"], content.get("version")) for kind, content in server.query(table, body).ok().files]
+        whole = [(kind, content["id"], content.get("version"))
+                 for kind, content in server.query(table, body).ok().files]
         pages = paged(server, table, 4, **body)
         found = [(kind, content["id"], content.get("version")) for page in pages for kind, content in page.files]
         assert sorted(found) == sorted(whole)

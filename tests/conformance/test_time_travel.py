@@ -80,7 +80,8 @@ def test_only_one_way_to_name_a_version_is_allowed(server, plain, body):
 
 @rule("TTR-08", f"{REFERENCE}; Read Data from a Table", needs="history")
 @pytest.mark.parametrize("body", [{"version": -1}, {"startingVersion": -1}, {"version": "one"},
-                                  {"startingVersion": 2, "endingVersion": 1}, {"startingVersion": 0, "endingVersion": -1}],
+                                  {"startingVersion": 2, "endingVersion": 1},
+                                  {"startingVersion": 0, "endingVersion": -1}],
                          ids=str)
 def test_a_version_that_cannot_be_is_refused(server, plain, body):
     """A negative version, or a range that ends before it begins, is 400."""
@@ -193,7 +194,8 @@ def test_time_travel_gives_the_same_in_delta_format(server, truth):
 
 @rule("TTR-19", f"{PROTOCOL} Read Data from a Table", needs=("history", "delta-format", "historical-protocol"))
 def test_historical_protocols_come_in_delta_format_only(server, truth):
-    """`includeHistoricalProtocol` puts a `version` on the first line in Delta format, and changes nothing in Parquet."""
+    """`includeHistoricalProtocol` puts a `version` on the first line in Delta format, and changes nothing in
+    Parquet."""
     table = truth.table("alpha.main.changes")
     body = {"startingVersion": 1, "includeHistoricalProtocol": True}
     assert server.query(table, body, DELTA).ok().lines[0]["protocol"]["version"] == 1

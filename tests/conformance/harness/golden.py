@@ -40,7 +40,8 @@ def canonical(value, inside=None):
 
 
 def whole(answer):
-    """An answer: status, headers that matter, and its lines; the first two in place, the others in an order of their own."""
+    """An answer: status, headers that matter, and its lines; the first two in place, the others in an order of their
+    own."""
     content = answer.headers.get("Content-Type", "").lower().replace(" ", "")
     found = {"status": answer.status}
     if answer.status == 200:

@@ -83,7 +83,8 @@ def frame_cell(value):
 def frame_rows(frame, columns=None):
     """The rows of a data frame, in an order of their own."""
     names = list(frame.columns) if columns is None else list(columns)
-    return multiset(dict(zip(names, map(frame_cell, map(plain, row)))) for row in frame[names].itertuples(index=False, name=None))
+    rows = frame[names].itertuples(index=False, name=None)
+    return multiset(dict(zip(names, map(frame_cell, map(plain, row)))) for row in rows)
 
 
 def framed(rows):
