@@ -8,7 +8,7 @@ use delivery::batch::Origin;
 use delivery::connector::ConnectorState;
 use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
-use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind, Recorded, RunStore as _};
+use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind, Recorded, RunConnectors, RunStore as _};
 use delivery::redrive::{
     EXAMINED_PER_PAGE_MAX, EXECUTION_SECONDS_MAX, HIDDEN_SECONDS_MAX, MessageRedrive, MessagesRedriven,
     NEWER_PAGES_MAX, Next, QueueDepth, Redrive, RedriveMode, Redriven, Redriving, oldest_expected,
@@ -127,7 +127,8 @@ async fn a_delivery_is_started_again_for_what_it_was_made_for() {
 async fn a_delivery_that_its_execution_left_behind_is_started_again_and_no_other_that_has_not_failed() {
     let state = world().await;
     let run = |name: &str| run(run_key("team-acme", "w-3", name));
-    assert_eq!(state.record_run(&run("unbegun"), &[connector_id("acme")], instant(60)).await.unwrap(), Recorded::New);
+    let acme = RunConnectors::taking(&[connector_id("acme")]);
+    assert_eq!(state.record_run(&run("unbegun"), &acme, instant(60)).await.unwrap(), Recorded::New);
     let loading = key("w-3", "loading");
     state.begin(std::slice::from_ref(&loading), Origin::Backfill, instant(60)).await.unwrap();
     state.enter(std::slice::from_ref(&loading), Step::Loading, instant(70)).await.unwrap();
