@@ -129,7 +129,7 @@ mod tests {
                 files: 1,
                 bytes: 9,
             };
-            let day = (0..24).map(read);
+            let day = (0_i64..24).map(read);
             Ok(Logged::All(day.filter(|read| from <= read.read_at && read.read_at < until).collect()))
         }
     }
