@@ -6,7 +6,10 @@ use std::fmt;
 use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_sts::Client;
+use aws_sdk_sts::error::SdkError;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::types::Credentials;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use delivery::ids::ConnectorId;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
@@ -62,10 +65,16 @@ impl TemporaryCredentials for StsCredentials {
         let request = self.client.assume_role().role_arn(&self.role_arn).role_session_name(SESSION);
         let request = request.policy(policy(partition, &self.bucket, folder));
         let answer = request.duration_seconds(i32::try_from(life_seconds).unwrap_or(i32::MAX)).send().await;
-        let answer = answer.map_err(|error| PortError::new(failure::kind(&error), MAKE, error))?;
+        let answer = answer.map_err(|error| refused(&error))?;
         let unreadable = || PortError::new(PortErrorKind::InvalidData, MAKE, "the answer holds no credential");
         answer.credentials.and_then(read).ok_or_else(unreadable)
     }
+}
+
+/// An answer that cannot be read may hold the credential, so only its code is kept.
+fn refused<R>(error: &SdkError<AssumeRoleError, R>) -> PortError {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("nothing in time");
+    PortError::new(failure::kind(error), MAKE, format!("STS answered {code}"))
 }
 
 fn read(credentials: Credentials) -> Option<FolderCredential> {
@@ -114,6 +123,14 @@ mod tests {
                 "Condition": {"StringLike": {"s3:prefix": ["connectors/acme/WF_A__V1/*"]}}},
         ]});
         assert_eq!(policy_for(&[]), expected);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_not_kept() {
+        const PLANTED: &str = "dose-planted-7f3a";
+        let error = refused(&SdkError::<AssumeRoleError, _>::response_error("cut off", PLANTED.to_owned()));
+        assert_eq!(error.kind, PortErrorKind::Unavailable);
+        assert!(!format!("{error} {error:?} {}", error.source).contains(PLANTED));
     }
 
     #[test]
