@@ -76,7 +76,8 @@ pub struct Stack {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Plain HTTP.
     pub http: reqwest::Client,
-    python: PathBuf,
+    /// The Python of the local stack's environment.
+    pub python: PathBuf,
     profiles: PathBuf,
 }
 

@@ -14,6 +14,7 @@ mod backfill;
 mod bad_input;
 mod batches;
 mod cast_policy;
+mod conformance;
 mod contracts;
 mod databricks;
 mod events;

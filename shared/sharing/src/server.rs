@@ -12,6 +12,7 @@ mod directory;
 mod error;
 mod file_ids;
 mod history;
+mod json;
 mod lines;
 mod listing;
 mod metadata;
@@ -44,6 +45,7 @@ pub(crate) use error::chain;
 use file_ids::AskedIds;
 use lines::FileStyle;
 use read_token::ReadTokens;
+use source::Historical;
 pub use throttle::{RateLimit, Throttle};
 
 use crate::ports::{ShareCatalog, SigningKey, TemporaryCredentials, UrlSigner};
@@ -103,8 +105,8 @@ impl Server {
         self.urls.credential_expires_at().map_or(asked, |end| end.min(asked))
     }
 
-    fn style(&self, format: Format, ids: AskedIds, now: Timestamp) -> FileStyle {
-        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now) }
+    fn style(&self, format: Format, ids: AskedIds, now: Timestamp, commits: Historical) -> FileStyle {
+        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now), commits }
     }
 
     fn links(&self, table: &OpenTable) -> Links {

@@ -65,6 +65,11 @@ impl Capabilities {
         read
     }
 
+    /// The same for an answer that has no end to say: a table's metadata.
+    pub(super) fn without_end(self) -> Self {
+        Self { end: EndStreamAction::Omitted, ..self }
+    }
+
     /// Whether the client knows any reader feature, and so the protocol of tables that have them.
     pub(super) fn knows_features(&self) -> bool {
         !self.reader_features.is_empty()

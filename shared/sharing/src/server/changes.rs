@@ -9,6 +9,7 @@ use delivery::ids::sha256_hex;
 use futures::StreamExt as _;
 use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::Map;
 
 use super::Server;
 use super::access::{Caller, Names, OpenTable};
@@ -199,9 +200,12 @@ impl Server {
             Shown::DataChanges => Read::QuerySince,
         };
         let commits = self.tables.commits(&table.shared.path, place.version..=place.end).boxed();
+        let stated = (query.protocol == Historical::Shown).then_some(head.version);
+        let mut lines = lines::protocol_line(&head.protocol, stated, format, &capabilities);
+        lines.extend(lines::metadata_line(&head.metadata, None, Some(head.version), Map::new(), format));
         let plan = Plan {
-            head: lines::head(&head.protocol, &head.metadata, None, Some(head.version), format, &capabilities),
-            style: self.style(format, ids, now),
+            head: lines,
+            style: self.style(format, ids, now, Historical::Shown),
             links: self.links(&table),
             end: if paging.is_some() { EndStreamAction::Included } else { capabilities.end },
             refresh_token: None,

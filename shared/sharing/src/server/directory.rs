@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -62,7 +62,7 @@ pub(super) async fn credentials(
     };
     let credential = maker.reading(folder).await?;
     drop(Audit::of(&table, Some(view.version), Read::Credentials));
-    let body = Json(json!({"credentials": {
+    let body = json!({"credentials": {
         "location": location,
         "awsTempCredentials": {
             "accessKeyId": credential.access_key_id,
@@ -70,8 +70,10 @@ pub(super) async fn credentials(
             "sessionToken": credential.session_token,
         },
         "expirationTime": credential.expires_at.millis(),
-    }}));
-    Ok(([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response())
+    }});
+    let mut response = super::json::document(StatusCode::OK, &body);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
 }
 
 impl Server {

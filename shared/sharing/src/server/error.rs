@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use axum::Json;
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use delivery::ports::{PortError, PortErrorKind};
@@ -11,7 +10,7 @@ use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::json;
 
-use super::BODY_BYTES_MAX;
+use super::{BODY_BYTES_MAX, json};
 
 /// An error of the protocol.
 #[derive(Debug)]
@@ -153,8 +152,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 impl IntoResponse for ProtocolError {
     fn into_response(self) -> Response {
-        let body = Json(json!({"errorCode": self.code, "message": self.message}));
-        let mut response = (self.status, body).into_response();
+        let body = json!({"errorCode": self.code, "message": self.message});
+        let mut response = json::document(self.status, &body);
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }

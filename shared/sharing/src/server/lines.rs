@@ -9,24 +9,11 @@ use tables::snapshot::{Counts, DeletionVector, Metadata, PartitionValues, Protoc
 
 use super::capabilities::{Capabilities, Format, has_change_data_feed};
 use super::file_ids::FileIds;
-use super::source::{At, Entry};
+use super::json::{line, write_line};
+use super::source::{At, Entry, Historical};
 
 /// The content type of answers in lines.
 pub(super) const NDJSON: &str = "application/x-ndjson; charset=utf-8";
-
-/// The two lines that every answer about a table begins with. The version is stated where it is not the newest's.
-pub(super) fn head(
-    protocol: &Protocol,
-    metadata: &Metadata,
-    counts: Option<Counts>,
-    version: Option<u64>,
-    format: Format,
-    capabilities: &Capabilities,
-) -> Vec<u8> {
-    let mut lines = protocol_line(protocol, version, format, capabilities);
-    lines.extend(metadata_line(metadata, counts, version, Map::new(), format));
-    lines
-}
 
 /// The line of a protocol, from a version on.
 pub(super) fn protocol_line(
@@ -42,7 +29,7 @@ pub(super) fn protocol_line(
     if format == Format::Delta {
         extend(&mut value, version.map(|version| ("version", version.into())));
     }
-    format!("{}\n", json!({"protocol": value})).into_bytes()
+    line(&json!({"protocol": value}))
 }
 
 /// The line of metadata, from a version on. `access_modes` are the ways to read the table, if there are several.
@@ -63,7 +50,7 @@ pub(super) fn metadata_line(
     if let Some(value) = value.as_object_mut() {
         value.extend(access_modes);
     }
-    format!("{}\n", json!({"metaData": value})).into_bytes()
+    line(&json!({"metaData": value}))
 }
 
 fn extend(value: &mut Value, members: impl IntoIterator<Item = (&'static str, Value)>) {
@@ -222,20 +209,20 @@ pub(super) struct FileStyle {
     pub(super) ids: FileIds,
     /// Until when the URLs are good.
     pub(super) expires_at: Timestamp,
+    /// Whether a file of a version says which commit it came by.
+    pub(super) commits: Historical,
 }
 
 impl FileStyle {
     /// Writes the line of an entry about a file; `false` if it is not about one.
     pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry, urls: &Urls) -> serde_json::Result<()> {
         let none = PartitionValues::new();
-        let Some(written) = Written::of(entry, &none) else { return Ok(()) };
+        let Some(written) = Written::of(entry, &none, self.commits) else { return Ok(()) };
         let id = self.ids.id(written.path);
         match self.format {
-            Format::Parquet => self.write_parquet(out, &written, urls, &id)?,
-            Format::Delta => self.write_delta(out, &written, urls, &id)?,
+            Format::Parquet => self.write_parquet(out, &written, urls, &id),
+            Format::Delta => self.write_delta(out, &written, urls, &id),
         }
-        out.push(b'\n');
-        Ok(())
     }
 
     fn write_parquet(self, out: &mut Vec<u8>, file: &Written<'_>, urls: &Urls, id: &str) -> serde_json::Result<()> {
@@ -252,7 +239,7 @@ impl FileStyle {
             timestamp: file.at.map(|at| at.timestamp.millis()),
             expiration_timestamp: self.expires_at.millis(),
         };
-        serde_json::to_writer(out, &BTreeMap::from([(file.parquet_word, line)]))
+        write_line(out, &BTreeMap::from([(file.parquet_word, line)]))
     }
 
     fn write_delta(self, out: &mut Vec<u8>, file: &Written<'_>, urls: &Urls, id: &str) -> serde_json::Result<()> {
@@ -275,7 +262,7 @@ impl FileStyle {
             expiration_timestamp: self.expires_at.millis(),
             delta_single_action: BTreeMap::from([(file.delta_word, action)]),
         };
-        serde_json::to_writer(out, &BTreeMap::from([("file", file)]))
+        write_line(out, &BTreeMap::from([("file", file)]))
     }
 }
 
@@ -305,7 +292,7 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     /// `none` stands in for partition values that the log does not say.
-    fn of(entry: &'a Entry, none: &'a PartitionValues) -> Option<Self> {
+    fn of(entry: &'a Entry, none: &'a PartitionValues, commits: Historical) -> Option<Self> {
         Some(match entry {
             Entry::File(file) => Self {
                 parquet_word: "file",
@@ -317,7 +304,7 @@ impl<'a> Written<'a> {
                 modification_time: Some(file.modification_time),
                 deletion_timestamp: None,
                 vector: file.deletion_vector.as_deref(),
-                at: None,
+                at: (commits == Historical::Shown).then_some(At { version: file.version, timestamp: file.timestamp }),
             },
             Entry::Added(at, add) => Self {
                 parquet_word: "add",
@@ -382,7 +369,7 @@ impl End {
         let (message, status) = self.error.unzip();
         add("errorMessage", message.map(Value::from));
         add("httpStatusErrorCode", status.map(Value::from));
-        format!("{}\n", json!({"endStreamAction": action})).into_bytes()
+        line(&json!({"endStreamAction": action}))
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Server;
 use super::access::{Caller, Names, share_id};
 use super::error::ProtocolError;
+use super::json;
 use super::page::{Page, PageQuery};
 use crate::ports::{Grant, SharedTable};
 
@@ -26,7 +27,7 @@ fn answer(page: Page<Value>) -> Response {
     if let (Some(token), Some(body)) = (page.next_page_token, body.as_object_mut()) {
         body.insert("nextPageToken".to_owned(), token.into());
     }
-    Json(body).into_response()
+    json::document(StatusCode::OK, &body)
 }
 
 /// One entry listed by its name.
@@ -63,7 +64,7 @@ pub(super) async fn one_table(
     if let Some(body) = body.as_object_mut() {
         body.insert("format".to_owned(), "delta".into());
     }
-    Ok(Json(body).into_response())
+    Ok(json::document(StatusCode::OK, &body))
 }
 
 /// `GET /shares`
@@ -87,7 +88,7 @@ pub(super) async fn one_share(
     names: Names,
 ) -> Result<Response, ProtocolError> {
     let grant = server.open_share(&caller, &names).await?;
-    Ok(Json(json!({"share": share(&grant)})).into_response())
+    Ok(json::document(StatusCode::OK, &json!({"share": share(&grant)})))
 }
 
 /// `GET /shares/{share}/schemas`

@@ -68,7 +68,7 @@ pub(super) async fn metadata(
         history::check_shared(&table, &names, version)?;
     }
     let view = server.view(&table, &names, version, None).await?;
-    let capabilities = Capabilities::of(&headers);
+    let capabilities = Capabilities::of(&headers).without_end();
     let format = capabilities.format_for(&view.protocol, &view.metadata)?;
     drop(Audit::of(&table, Some(view.version), Read::Metadata));
     let mut lines = lines::protocol_line(&view.protocol, None, format, &capabilities);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use delivery::ids::sha256_hex;
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tables::snapshot::Base;
 
 use super::Server;
@@ -135,6 +135,14 @@ impl Query {
         self.body.include_refresh_token == Some(true) || self.refresh_token().is_some()
     }
 
+    /// Files of a version that was asked for say by which commit they came.
+    fn commits(&self) -> Historical {
+        match self.version.is_some() || self.body.timestamp.is_some() {
+            true => Historical::Shown,
+            false => Historical::Hidden,
+        }
+    }
+
     fn refresh_token(&self) -> Option<&str> {
         self.body.refresh_token.as_deref().filter(|token| !token.is_empty())
     }
@@ -248,9 +256,11 @@ impl Server {
         let wants_end = paging.is_some() || refresh_token.is_some();
         let version = view.version;
         let predicate = query.predicate(&view.metadata);
+        let mut head = lines::protocol_line(&view.protocol, None, format, &capabilities);
+        head.extend(lines::metadata_line(&view.metadata, view.counts, None, Map::new(), format));
         let plan = Plan {
-            head: lines::head(&view.protocol, &view.metadata, view.counts, None, format, &capabilities),
-            style: self.style(format, ids, now),
+            head,
+            style: self.style(format, ids, now, query.commits()),
             links: self.links(&table),
             end: if wants_end { EndStreamAction::Included } else { capabilities.end },
             refresh_token,
