@@ -25,7 +25,12 @@ from databricks.sdk.service.catalog import (
 )
 from databricks.sdk.service.sharing import (
     AuthenticationType,
+    FederationPolicy,
     IpAccessList,
+    OidcFederationPolicy,
+    Partition,
+    PartitionValue,
+    PartitionValueOp,
     PermissionsChange,
     SecurablePropertiesKvPairs,
     SharedDataObject,
@@ -35,7 +40,11 @@ from databricks.sdk.service.sharing import (
     SharedDataObjectUpdate,
     SharedDataObjectUpdateAction,
 )
-from databricks.sdk.service.sql import ExecuteStatementRequestOnWaitTimeout, StatementState
+from databricks.sdk.service.sql import (
+    ExecuteStatementRequestOnWaitTimeout,
+    StatementParameterListItem,
+    StatementState,
+)
 
 DAY_MILLIS = 86_400_000
 
@@ -108,7 +117,7 @@ class Provider:
         refused(NotFound, "does not exist", lambda: self.ours.schemas.get(f"{self.catalog}.nobody"))
         refused(PermissionDenied, "CREATE SCHEMA", lambda: self.theirs.schemas.create("x", self.catalog))
 
-    def table(self, name, path=None):
+    def table(self, name, path=None, partitioned_by=None):
         fields = [("id", "long", "bigint", ColumnTypeName.LONG), ("title", "string", "string", ColumnTypeName.STRING)]
         columns = [
             ColumnInfo(
@@ -118,6 +127,7 @@ class Provider:
                 type_json=json.dumps({"name": name, "type": delta, "nullable": True, "metadata": {}}),
                 position=position,
                 nullable=True,
+                partition_index=0 if name == partitioned_by else None,
             )
             for position, (name, delta, text, type_name) in enumerate(fields)
         ]
@@ -172,11 +182,15 @@ class Provider:
         equal(failed.state, StatementState.FAILED)
         assert "PARSE_SYNTAX_ERROR" in failed.error.message, failed.error
         refused(BadRequest, "wait_timeout", lambda: self.execute("SELECT 1", wait_timeout="3s"))
+        parameter = StatementParameterListItem(name="id", value="1", type="INT")
+        equal(self.execute(f"MSCK REPAIR TABLE {name} SYNC METADATA", parameters=[parameter]).status.error, None)
+        twice = lambda: self.execute("SELECT :id", parameters=[parameter, parameter])
+        refused(BadRequest, "each its own", twice)
 
-    def execute(self, text, wait_timeout="30s"):
+    def execute(self, text, wait_timeout="30s", parameters=None):
         continue_ = ExecuteStatementRequestOnWaitTimeout.CONTINUE
         return self.ours.statement_execution.execute_statement(
-            text, "warehouse-1", wait_timeout=wait_timeout, on_wait_timeout=continue_
+            text, "warehouse-1", wait_timeout=wait_timeout, on_wait_timeout=continue_, parameters=parameters
         )
 
     def statement(self, text):
@@ -201,6 +215,9 @@ class Provider:
         refused(ALREADY, "same sharing identifier", lambda: create(f"second-{self.mark}"))
         found = list(self.ours.recipients.list(data_recipient_global_metastore_id=identifier))
         equal([recipient.name for recipient in found], [self.databricks])
+        equal(list(self.theirs.recipients.list(data_recipient_global_metastore_id=identifier)), [])
+        refused(NotFound, "does not exist", lambda: self.theirs.recipients.get(self.databricks))
+        refused(NotFound, "does not exist", lambda: self.theirs.recipients.share_permissions(self.databricks))
         self.ours.recipients.update(
             self.databricks, properties_kvpairs=SecurablePropertiesKvPairs(properties={"other": "x"})
         )
@@ -240,6 +257,25 @@ class Provider:
         equal(len(self.ours.recipients.rotate_token(self.token, 0).tokens), 1)
         refused(BadRequest, "negative", lambda: self.ours.recipients.rotate_token(self.token, -1))
 
+    def federation(self):
+        name, policies = f"oidc-{self.mark}", self.ours.recipient_federation_policies
+        self.ours.recipients.create(name, AuthenticationType.OIDC_FEDERATION)
+        oidc = lambda claim: OidcFederationPolicy("https://issuer.test/v2.0", claim, "reader", audiences=["us"])
+        policy = lambda of="a-team", claim="sub": FederationPolicy(name=of, oidc_policy=oidc(claim))
+        made = policies.create(name, policy())
+        equal((made.name, made.oidc_policy.as_dict()), ("a-team", oidc("sub").as_dict()))
+        refused(ALREADY, "already exists", lambda: policies.create(name, policy()))
+        refused(BadRequest, "lowercase", lambda: policies.create(name, policy("A Team")))
+        refused(BadRequest, "subject_claim", lambda: policies.create(name, policy("other", "email")))
+        refused(BadRequest, "OIDC_FEDERATION only", lambda: policies.create(self.token, policy()))
+        refused(PermissionDenied, "not an owner", lambda: self.theirs.recipient_federation_policies.create(name, policy()))
+        policies.create(name, policy("b-team"))
+        equal(sorted(policy.name for policy in policies.list(name, max_results=0)), ["a-team", "b-team"])
+        equal(policies.get_federation_policy(name, "a-team").id, made.id)
+        policies.delete(name, "a-team")
+        refused(NotFound, "does not exist", lambda: policies.get_federation_policy(name, "a-team"))
+        self.ours.recipients.delete(name)
+
     def share(self):
         add, remove = SharedDataObjectUpdateAction.ADD, SharedDataObjectUpdateAction.REMOVE
         self.share_name = f"share_{self.mark}"
@@ -273,11 +309,46 @@ class Provider:
         objects = self.ours.shares.get(self.share_name, include_shared_data=True).objects
         equal([shared.shared_as for shared in objects], ["data.WF_A__V1", "acme.wf_a__v2"])
         equal({shared.status for shared in objects}, {SharedDataObjectStatus.ACTIVE})
+        quota = lambda client, name: client.resource_quotas.get_quota("SHARE", self.share_name, name)
+        counted = quota(self.ours, "table-quota").quota_info
+        equal((counted.quota_name, counted.quota_count, counted.quota_limit), ("table-quota", 2, 1_000))
+        refused(NotFound, "does not exist", lambda: quota(self.ours, "volume-quota"))
+        refused(NotFound, "does not exist", lambda: quota(self.theirs, "table-quota"))
+        equal([share.name for share in self.theirs.shares.list_shares()], [])
+        refused(NotFound, "does not exist", lambda: self.theirs.shares.get(self.share_name))
+        refused(NotFound, "does not exist", lambda: self.theirs.shares.share_permissions(self.share_name))
+        self.parts_of_tables(updates, update)
         self.ours.api_client.do(
             "PATCH", f"/api/2.1/unity-catalog/tables/{second}", body={"owner": "somebody"}
         )
         objects = self.ours.shares.get(self.share_name, include_shared_data=True).objects
         equal([shared.status.value for shared in objects], ["ACTIVE", "PERMISSION_DENIED"])
+
+    def parts_of_tables(self, updates, update):
+        """Partitions and versions of a table, when it joins and later."""
+        action = SharedDataObjectUpdateAction
+        name = self.table("WF_PARTS", partitioned_by="title").full_name
+        equal_to = lambda column, **more: Partition([PartitionValue(name=column, op=PartitionValueOp.EQUAL, **more)])
+        wrong = lambda *parts: update(updates(action.ADD, [name], partitions=list(parts)))
+        refused(BadRequest, "not a partition column", lambda: wrong(equal_to("id", value="1")))
+        both = equal_to("title", value="x", recipient_property_key="title")
+        refused(BadRequest, "exclude each other", lambda: wrong(both))
+        part = equal_to("title", recipient_property_key="title")
+        shared = lambda: self.ours.shares.get(self.share_name, include_shared_data=True).objects[-1]
+        update(updates(action.ADD, [name], partitions=[part]))
+        equal([partition.as_dict() for partition in shared().partitions], [part.as_dict()])
+        status = SharedDataObjectHistoryDataSharingStatus
+        equal(shared().history_data_sharing_status, status.DISABLED)
+        change = lambda **more: update(updates(action.UPDATE, [name], **more))
+        change(history_data_sharing_status=status.ENABLED, start_version=3)
+        equal((shared().history_data_sharing_status, shared().start_version), (status.ENABLED, 3))
+        equal([partition.as_dict() for partition in shared().partitions], [part.as_dict()])
+        both = lambda: change(history_data_sharing_status=status.ENABLED, cdf_enabled=True)
+        refused(BadRequest, "exclude each other", both)
+        change(history_data_sharing_status=status.DISABLED)
+        equal(shared().history_data_sharing_status, status.DISABLED)
+        update(updates(action.REMOVE, [name]))
+        self.ours.tables.delete(name)
 
     def readable(self, recipient):
         """The shares that a recipient may read."""
@@ -341,6 +412,7 @@ def main():
     provider.statements()
     provider.recipients()
     provider.tokens()
+    provider.federation()
     provider.share()
     provider.grants()
     pages = provider.paging()

@@ -4,6 +4,7 @@
 //! of a delivery. Knows the adapters, so that functions which share tables need not. Knows no step.
 
 mod inviter;
+mod pause;
 pub mod proof;
 mod routed;
 pub mod settings;
@@ -24,12 +25,13 @@ use sharing::invite::HostedInviter;
 use sharing::ports::Mailer;
 use tables::log::ObjectStoreTableLog;
 use unity_catalog::backend::UnityCatalogBackend;
-use unity_catalog::ports::{LoggedSchemas, TimerPause};
+use unity_catalog::ports::LoggedSchemas;
 use unity_catalog::transport::{Patience, Workspace};
 
 pub use inviter::RoutedInviter;
 pub use routed::{Routed, ShareBackend};
 
+use crate::pause::InvocationPause;
 use crate::proof::MetastoreReader;
 use crate::settings::{DATABRICKS, Databricks};
 
@@ -109,7 +111,7 @@ impl Metastore {
         let bucket = aws::s3::bucket(&settings.tables_bucket).map_err(|_| wrong("with the name of a tables bucket"))?;
         let bucket: Arc<dyn ObjectStore> = Arc::new(bucket);
         let credentials = Arc::new(SecretsManagerCredentials::new(config, &settings.secret_arn));
-        let (clock, pause) = (Arc::new(SystemClock), Arc::new(TimerPause));
+        let (clock, pause) = (Arc::new(SystemClock), Arc::new(InvocationPause));
         let workspace = Workspace::new(settings.url.clone(), credentials, clock, pause, patience())
             .map_err(|_| wrong("with a host that an HTTP client takes"))?;
         let schemas = LoggedSchemas::new(Arc::new(ObjectStoreTableLog::new(bucket.clone())));
@@ -118,9 +120,12 @@ impl Metastore {
     }
 }
 
-/// Shorter than the functions live: what is still refused then is begun again by the state machine, later.
+/// What one call may take of an invocation at most: a workspace that wants to be left alone for longer is asked again by
+/// the state machine, later. All calls of an invocation together end by its own deadline, which [`InvocationPause`]
+/// knows.
 fn patience() -> Patience {
-    Patience { attempts_max: 4, wait_max: Duration::from_secs(8), request_max: Duration::from_secs(10) }
+    let seconds = Duration::from_secs;
+    Patience { attempts_max: 4, wait_max: seconds(15), request_max: seconds(10), reserve: seconds(2) }
 }
 
 /// What deliveries are proven by, one reader for each backend.

@@ -142,7 +142,7 @@ mod tests {
     use testkit::sharing::ManualClock;
     use unity_catalog::backend::{BackendSettings, Registration};
     use unity_catalog::names::DeploymentName;
-    use unity_catalog::ports::{ClientCredential, ClientSecret, CredentialSource, LoggedSchemas, TimerPause};
+    use unity_catalog::ports::{ClientCredential, ClientSecret, CredentialSource, LoggedSchemas};
     use unity_catalog::transport::{Patience, Workspace, WorkspaceUrl};
 
     use super::*;
@@ -179,7 +179,9 @@ mod tests {
             let log = ObjectStoreTableLog::new(store.clone());
             let patience = Patience { request_max: Duration::from_secs(5), ..Patience::default() };
             let url = WorkspaceUrl::new(&fake.url()).unwrap();
-            let workspace = Workspace::new(url, Arc::new(Principal), clock, Arc::new(TimerPause), patience).unwrap();
+            let workspace =
+                Workspace::new(url, Arc::new(Principal), clock, Arc::new(crate::pause::InvocationPause), patience)
+                    .unwrap();
             let settings = BackendSettings {
                 deployment: DeploymentName::new("test").unwrap(),
                 catalog: "main".to_owned(),

@@ -86,6 +86,10 @@ impl SharingBackend for Routed {
         self.of_id(connector).await?.add_table(connector, table).await
     }
 
+    async fn add_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
+        self.of_id(connector).await?.add_tables(connector, tables).await
+    }
+
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         self.of_id(connector).await?.remove_table(connector, table).await
     }
@@ -147,6 +151,10 @@ mod tests {
             let strangers = other.faults.calls().len();
             routed.add_table(&made.id, &table).await.unwrap();
             assert_eq!(home.shared_tables(&made.id), std::slice::from_ref(&table));
+            let second = TableName::from_stored("WF_A__V2");
+            routed.add_tables(&made.id, &[table.clone(), second.clone()]).await.unwrap();
+            assert_eq!(home.shared_tables(&made.id), [table.clone(), second.clone()]);
+            routed.remove_table(&made.id, &second).await.unwrap();
             assert!(routed.verify(&made, std::slice::from_ref(&table)).await.unwrap().is_good());
             routed.refresh_table(&made.id, &table).await.unwrap();
             routed.remove_table(&made.id, &table).await.unwrap();

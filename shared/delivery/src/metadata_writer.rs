@@ -102,15 +102,14 @@ pub fn tables_of(connector: &Connector) -> Vec<MetadataTable> {
     MetadataTable::ALL.into_iter().filter(wanted).collect()
 }
 
-/// Makes a metadata table of no rows, if it is not there, and puts it into the share.
+/// Makes a metadata table of no rows, if it is not there. It is not in the share yet.
 ///
 /// # Errors
 ///
-/// Returns the storage's or the sharing backend's failure.
+/// Returns the storage's failure.
 pub async fn make_table(
     log: &dyn TableLog,
     files: &dyn MetadataFiles,
-    backend: &dyn SharingBackend,
     clock: &dyn Clock,
     connector: &ConnectorId,
     table: MetadataTable,
@@ -122,7 +121,7 @@ pub async fn make_table(
     };
     // Written by an earlier attempt, or now: the same table.
     let _ = log.write(connector, &table.name(), 0, &commit).await?;
-    backend.add_table(connector, &table.name()).await
+    Ok(())
 }
 
 fn commit_of(clock: &dyn Clock, removes: Vec<DataFile>, adds: Vec<DataFile>) -> Commit {
@@ -217,8 +216,9 @@ impl Drain<'_> {
             return Ok((known.next, newest));
         }
         let Writing { log, files, backend, clock, .. } = self.ports;
-        make_table(log, files, backend, clock, self.connector, table).await.map_err(classify)?;
         let name = table.name();
+        make_table(log, files, clock, self.connector, table).await.map_err(classify)?;
+        backend.add_table(self.connector, &name).await.map_err(classify)?;
         let newest = log.newest_version(self.connector, &name).await.map_err(classify)?.unwrap_or(0);
         // A state table that was restored from a backup must not give a number twice.
         let last = if newest > 0 {
@@ -331,17 +331,20 @@ impl Drain<'_> {
                 }
                 entries = store.catalogue(self.connector).await.map_err(classify)?;
             }
-            backend.add_table(self.connector, &table.name()).await.map_err(classify)?;
         }
+        backend
+            .add_tables(self.connector, &MetadataTable::CATALOGUE.map(MetadataTable::name))
+            .await
+            .map_err(classify)?;
         store.catalogue_published(self.connector, changes).await.map_err(classify)
     }
 
     /// The newest version of a catalogue table and its files; the table is made if it is not there.
     async fn position(&self, table: MetadataTable) -> Result<Position, StepError> {
-        let Writing { log, files, backend, clock, .. } = self.ports;
+        let Writing { log, files, clock, .. } = self.ports;
         let name = table.name();
         let Some(table_version) = log.newest_version(self.connector, &name).await.map_err(classify)? else {
-            make_table(log, files, backend, clock, self.connector, table).await.map_err(classify)?;
+            make_table(log, files, clock, self.connector, table).await.map_err(classify)?;
             return Ok(Position { table_version: 0, files: Vec::new() });
         };
         let contents = log.contents(self.connector, &name, table_version).await.map_err(classify)?;

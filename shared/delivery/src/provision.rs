@@ -133,13 +133,15 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor
         return Err(revoked_meanwhile());
     }
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
-    for table in tables_of(&connector) {
-        make_table(ports.log, ports.files, ports.backend, ports.clock, id, table).await.map_err(classify)?;
+    let wanted = tables_of(&connector);
+    for table in &wanted {
+        make_table(ports.log, ports.files, ports.clock, id, *table).await.map_err(classify)?;
     }
+    let tables: Vec<_> = wanted.into_iter().map(MetadataTable::name).collect();
+    ports.backend.add_tables(id, &tables).await.map_err(classify)?;
     if !connector.activity_log {
         ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
     }
-    let tables: Vec<_> = tables_of(&connector).into_iter().map(MetadataTable::name).collect();
     verify(ports, &connector, &tables).await?;
     if connector.state != ConnectorState::Provisioning {
         return Ok(connector);

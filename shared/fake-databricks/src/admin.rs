@@ -47,6 +47,9 @@ struct FaultInput {
     code: Option<String>,
     message: Option<String>,
     text: Option<String>,
+    /// The connection ends in the middle of the body.
+    #[serde(default)]
+    cut: bool,
 }
 
 fn once() -> u32 {
@@ -57,7 +60,11 @@ fn once() -> u32 {
 pub(crate) async fn add_fault(State(workspace): State<Arc<Workspace>>, body: bytes::Bytes) -> Answer {
     let input: FaultInput = crate::answer::read(&body)?;
     let method = input.method.map(|method| Method::from_bytes(method.as_bytes()));
+    if input.cut && (input.text.is_some() || input.code.is_some() || input.message.is_some()) {
+        return Err(Refusal::invalid("what is cut has no body of its own"));
+    }
     let body = match input.text {
+        _ if input.cut => FaultBody::Cut,
         Some(text) => FaultBody::Text(text),
         None => FaultBody::Json {
             code: input.code.unwrap_or_else(|| "INTERNAL_ERROR".to_owned()),
@@ -120,4 +127,35 @@ pub(crate) async fn set_table_owner(State(workspace): State<Arc<Workspace>>, bod
     let table = table.ok_or_else(|| Refusal::invalid(format!("there is no table {}", input.table)))?;
     table.owner = input.owner;
     Ok(Json(json!({})))
+}
+
+#[cfg(test)]
+mod tests {
+    use delivery::timestamp::Timestamp;
+
+    use super::*;
+    use crate::Options;
+    use crate::state::Metastore;
+
+    struct Still;
+
+    impl delivery::ports::Clock for Still {
+        fn now(&self) -> Timestamp {
+            Timestamp::EPOCH
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fault_may_be_a_connection_that_ends_and_then_has_no_body_of_its_own() {
+        let options = Options::new(Arc::new(Still));
+        let metastore = Metastore::new(&options);
+        let workspace = Arc::new(Workspace::new(options, metastore, String::new()));
+        let asked = |body: Value| add_fault(State(workspace.clone()), body.to_string().into());
+        let _ = asked(json!({"path": "/shares", "status": 200, "cut": true})).await.unwrap();
+        let _ = asked(json!({"path": "/shares", "status": 500, "text": "x"})).await.unwrap();
+        let bodies = [(); 2].map(|()| workspace.faults.take(&Method::GET, "/shares").unwrap().body);
+        assert_eq!(bodies, [FaultBody::Cut, FaultBody::Text("x".to_owned())]);
+        assert!(asked(json!({"path": "/shares", "status": 200, "cut": true, "text": "x"})).await.is_err());
+        assert_eq!(workspace.faults.left(), 0);
+    }
 }

@@ -11,11 +11,13 @@ mod activation;
 mod admin;
 mod answer;
 mod faults;
+mod federation;
 pub mod logs;
 mod names;
 mod oauth;
 mod paging;
 mod permissions;
+mod quotas;
 mod recipients;
 mod schemas;
 mod server;
@@ -42,6 +44,8 @@ use crate::state::Metastore;
 pub struct Options {
     /// Service principals: OAuth client id to secret.
     pub principals: BTreeMap<String, String>,
+    /// Those of them that are metastore admins: they see every share and recipient, others see what they own.
+    pub metastore_admins: Vec<String>,
     /// Life of an OAuth token, in seconds.
     pub token_life_seconds: i64,
     /// The time.
@@ -104,6 +108,7 @@ impl Options {
         let principals = [("principal-1", "secret-1"), ("principal-2", "secret-2")];
         Self {
             principals: principals.map(|(id, secret)| (id.to_owned(), secret.to_owned())).into(),
+            metastore_admins: Vec::new(),
             token_life_seconds: 3_600,
             clock,
             logs: None,

@@ -97,6 +97,7 @@ pub(crate) async fn create(
         properties: wanted.properties_kvpairs.map(|it| it.properties).unwrap_or_default(),
         allowed_ips: wanted.ip_access_list.map(|list| list.allowed_ip_addresses),
         tokens,
+        policies: Vec::new(),
         created_at: now,
     };
     let answer = info(&workspace.host, &recipient);
@@ -229,7 +230,7 @@ fn missing(name: &str) -> Refusal {
     Refusal::missing("RESOURCE_DOES_NOT_EXIST", format!("Recipient '{name}' does not exist."))
 }
 
-fn owned<'a>(metastore: &'a mut Metastore, name: &str, caller: &str) -> Result<&'a mut Recipient, Refusal> {
+pub(crate) fn owned<'a>(metastore: &'a mut Metastore, name: &str, caller: &str) -> Result<&'a mut Recipient, Refusal> {
     let recipient = metastore.recipients.get_mut(&name.to_lowercase()).ok_or_else(|| missing(name))?;
     if recipient.owner == caller {
         return Ok(recipient);
@@ -237,9 +238,14 @@ fn owned<'a>(metastore: &'a mut Metastore, name: &str, caller: &str) -> Result<&
     Err(Refusal::denied(format!("User is not an owner of Recipient '{name}'.")))
 }
 
-pub(crate) async fn get(State(workspace): State<Arc<Workspace>>, Path(name): Path<String>) -> Answer {
+pub(crate) async fn get(
+    State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Answer {
     let metastore = workspace.metastore();
-    let recipient = metastore.recipients.get(&name.to_lowercase()).ok_or_else(|| missing(&name))?;
+    let recipient = metastore.recipients.get(&name.to_lowercase());
+    let recipient = recipient.filter(|it| workspace.sees(&it.owner, &caller)).ok_or_else(|| missing(&name))?;
     Ok(Json(info(&workspace.host, recipient)))
 }
 
@@ -250,12 +256,15 @@ pub(crate) struct Filter {
 
 pub(crate) async fn list(
     State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
     Query(filter): Query<Filter>,
     Query(query): Query<PageQuery>,
 ) -> Answer {
     let metastore = workspace.metastore();
     let wanted = filter.data_recipient_global_metastore_id;
-    let chosen = |recipient: &&Recipient| wanted.is_none() || recipient.sharing_identifier == wanted;
+    let chosen = |recipient: &&Recipient| {
+        workspace.sees(&recipient.owner, &caller) && (wanted.is_none() || recipient.sharing_identifier == wanted)
+    };
     let items = metastore.recipients.values().filter(chosen).map(|recipient| info(&workspace.host, recipient));
     Ok(Json(page(&workspace.options, &query, "recipients", items.collect())?))
 }
@@ -393,12 +402,13 @@ pub(crate) async fn rotate_token(
 
 pub(crate) async fn share_permissions(
     State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Answer {
     let metastore = workspace.metastore();
     let key = name.to_lowercase();
-    if !metastore.recipients.contains_key(&key) {
+    if !metastore.recipients.get(&key).is_some_and(|recipient| workspace.sees(&recipient.owner, &caller)) {
         return Err(missing(&name));
     }
     let of_recipient =

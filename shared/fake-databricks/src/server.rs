@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use crate::answer::Refusal;
 use crate::faults::{Fault, FaultBody, FaultTime, Faults};
 use crate::state::Metastore;
-use crate::{Options, activation, admin, oauth, permissions, recipients, schemas, shares, statements, tables};
+use crate::{
+    Options, activation, admin, federation, oauth, permissions, quotas, recipients, schemas, shares, statements, tables,
+};
 
 /// The longest body, in bytes.
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -71,6 +73,12 @@ impl Workspace {
         self.metastore.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a principal may see a share or a recipient of this owner. What it may not see does not exist for it, but
+    /// for its name and its sharing identifier, which are taken.
+    pub(crate) fn sees(&self, owner: &str, principal: &str) -> bool {
+        owner == principal || self.options.metastore_admins.iter().any(|admin| admin == principal)
+    }
+
     pub(crate) fn now_millis(&self) -> i64 {
         self.options.clock.now().millis()
     }
@@ -104,11 +112,15 @@ pub(crate) fn router(workspace: Arc<Workspace>) -> Router {
         .route("/schemas", post(schemas::create_schema).get(schemas::list_schemas))
         .route("/schemas/{name}", get(schemas::get_schema))
         .route("/permissions/{kind}/{name}", patch(permissions::update).get(permissions::get))
+        .route("/resource-quotas/{kind}/{name}/{quota}", get(quotas::get))
         .route("/tables", post(tables::create).get(tables::list))
         .route("/tables/{name}", get(tables::get).patch(tables::update).delete(tables::delete))
         .route("/tables/{name}/exists", get(tables::exists))
         .route("/public/data_sharing_activation/{code}", get(activation::activate))
         .route("/public/data_sharing_activation_info/{code}", get(activation::info));
+    let federation = Router::new()
+        .route("/recipients/{recipient}/federation-policies", post(federation::create).get(federation::list))
+        .route("/recipients/{recipient}/federation-policies/{name}", get(federation::get).delete(federation::delete));
     let admin = Router::new()
         .route("/requests", get(admin::requests).delete(admin::forget_requests))
         .route("/faults", post(admin::add_fault).get(admin::faults_left))
@@ -117,6 +129,7 @@ pub(crate) fn router(workspace: Arc<Workspace>) -> Router {
         .route("/table-owners", post(admin::set_table_owner));
     Router::new()
         .nest("/api/2.1/unity-catalog", unity_catalog)
+        .nest("/api/2.0/data-sharing", federation)
         .route("/api/2.0/sql/statements", post(statements::execute))
         .route("/api/2.0/sql/statements/", post(statements::execute))
         .route("/api/2.0/sql/statements/{id}", get(statements::get))

@@ -14,7 +14,7 @@ use crate::answer::{Answer, Refusal, read};
 use crate::paging::{PageQuery, page};
 use crate::permissions::{Change, apply, listed};
 use crate::server::{Caller, Workspace};
-use crate::state::{Metastore, ObjectKind, Share, SharedObject, without_nulls};
+use crate::state::{Metastore, ObjectKind, Partition, Share, SharedObject, without_nulls};
 use crate::{Options, names};
 
 /// The most updates of one PATCH.
@@ -82,6 +82,7 @@ fn object_info(metastore: &Metastore, share: &Share, object: &SharedObject) -> V
         "cdf_enabled": object.cdf_enabled,
         "history_data_sharing_status": if object.history { "ENABLED" } else { "DISABLED" },
         "start_version": object.start_version,
+        "partitions": (!object.partitions.is_empty()).then_some(&object.partitions),
         "status": if readable { "ACTIVE" } else { "PERMISSION_DENIED" },
         "added_at": object.added_at,
         "added_by": object.added_by,
@@ -90,6 +91,16 @@ fn object_info(metastore: &Metastore, share: &Share, object: &SharedObject) -> V
 
 fn missing(name: &str) -> Refusal {
     Refusal::missing("RESOURCE_DOES_NOT_EXIST", format!("Share '{name}' does not exist."))
+}
+
+fn visible<'a>(
+    workspace: &Workspace,
+    metastore: &'a Metastore,
+    name: &str,
+    caller: &str,
+) -> Result<&'a Share, Refusal> {
+    let share = metastore.shares.get(&name.to_lowercase());
+    share.filter(|share| workspace.sees(&share.owner, caller)).ok_or_else(|| missing(name))
 }
 
 fn owned(metastore: &Metastore, name: &str, caller: &str) -> Result<Share, Refusal> {
@@ -108,18 +119,24 @@ pub(crate) struct Include {
 
 pub(crate) async fn get(
     State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
     Path(name): Path<String>,
     Query(include): Query<Include>,
 ) -> Answer {
     let metastore = workspace.metastore();
-    let share = metastore.shares.get(&name.to_lowercase()).ok_or_else(|| missing(&name))?;
+    let share = visible(&workspace, &metastore, &name, &caller)?;
     let objects = if include.include_shared_data { Objects::With } else { Objects::Without };
     Ok(Json(info(&metastore, share, objects)))
 }
 
-pub(crate) async fn list(State(workspace): State<Arc<Workspace>>, Query(query): Query<PageQuery>) -> Answer {
+pub(crate) async fn list(
+    State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
+    Query(query): Query<PageQuery>,
+) -> Answer {
     let metastore = workspace.metastore();
-    let items = metastore.shares.values().map(|share| info(&metastore, share, Objects::Without)).collect();
+    let shown = metastore.shares.values().filter(|share| workspace.sees(&share.owner, &caller));
+    let items = shown.map(|share| info(&metastore, share, Objects::Without)).collect();
     Ok(Json(page(&workspace.options, &query, "shares", items)?))
 }
 
@@ -172,6 +189,7 @@ struct DataObject {
     cdf_enabled: Option<bool>,
     history_data_sharing_status: Option<History>,
     start_version: Option<i64>,
+    partitions: Option<Vec<Partition>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -238,6 +256,9 @@ fn update_object(
 ) -> Result<(), Refusal> {
     let wanted = &update.data_object;
     let name = wanted.name.to_lowercase();
+    if update.action != Action::Remove {
+        check_rows(metastore, wanted, &name)?;
+    }
     let index = share.objects.iter().position(|object| object.name == name);
     match (update.action, index) {
         (Action::Add, Some(_)) => Err(shared_already(options, &name)),
@@ -273,6 +294,9 @@ fn update_object(
                 object.shared_as = wanted.shared_as.clone().unwrap_or_else(|| object.shared_as.clone());
                 object.comment = wanted.comment.clone().or_else(|| object.comment.take());
                 object.cdf_enabled = wanted.cdf_enabled.unwrap_or(object.cdf_enabled);
+                object.history = wanted.history_data_sharing_status.map_or(object.history, |it| it == History::Enabled);
+                object.start_version = wanted.start_version.or(object.start_version);
+                object.partitions = wanted.partitions.clone().unwrap_or_else(|| std::mem::take(&mut object.partitions));
             }
             Ok(())
         }
@@ -281,6 +305,33 @@ fn update_object(
             Err(Refusal::missing("RESOURCE_DOES_NOT_EXIST", message))
         }
     }
+}
+
+/// Checks which rows of a table are to be shared: those of some versions, those of some partitions.
+fn check_rows(metastore: &Metastore, wanted: &DataObject, name: &str) -> Result<(), Refusal> {
+    if wanted.cdf_enabled == Some(true) && wanted.history_data_sharing_status.is_some() {
+        return Err(Refusal::invalid("cdf_enabled and history_data_sharing_status exclude each other"));
+    }
+    if wanted.start_version.is_some_and(|version| version < 0) {
+        return Err(Refusal::invalid("start_version must not be negative"));
+    }
+    let columns = metastore.tables.get(name).map(|table| table.columns.as_slice()).unwrap_or_default();
+    let is_partition_column =
+        |name: &str| columns.iter().any(|column| column.name == name && column.partition_index.is_some());
+    for partition in wanted.partitions.iter().flatten() {
+        if partition.values.is_empty() {
+            return Err(Refusal::invalid("a partition needs values"));
+        }
+        for value in &partition.values {
+            if value.value.is_some() && value.recipient_property_key.is_some() {
+                return Err(Refusal::invalid("value and recipient_property_key exclude each other"));
+            }
+            if !is_partition_column(&value.name) {
+                return Err(Refusal::invalid(format!("\"{}\" is not a partition column of '{name}'", value.name)));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn shared_already(options: &Options, name: &str) -> Refusal {
@@ -295,9 +346,6 @@ fn new_object(
     (now, caller): (i64, &str),
 ) -> Result<SharedObject, Refusal> {
     let kind = wanted.data_object_type.unwrap_or(ObjectKind::Table);
-    if wanted.cdf_enabled == Some(true) && wanted.history_data_sharing_status.is_some() {
-        return Err(Refusal::invalid("cdf_enabled and history_data_sharing_status exclude each other"));
-    }
     let parts: Vec<_> = name.split('.').collect();
     let default = match (kind, parts.as_slice()) {
         (ObjectKind::Table, [_, schema, table]) => format!("{schema}.{table}"),
@@ -331,6 +379,7 @@ fn new_object(
         cdf_enabled: wanted.cdf_enabled.unwrap_or(false),
         history: wanted.history_data_sharing_status == Some(History::Enabled),
         start_version: wanted.start_version,
+        partitions: wanted.partitions.clone().unwrap_or_default(),
         added_at: now,
         added_by: caller.to_owned(),
     })
@@ -338,12 +387,13 @@ fn new_object(
 
 pub(crate) async fn permissions(
     State(workspace): State<Arc<Workspace>>,
+    Extension(Caller(caller)): Extension<Caller>,
     Path(name): Path<String>,
     Query(query): Query<PageQuery>,
 ) -> Answer {
     let metastore = workspace.metastore();
     let key = name.to_lowercase();
-    metastore.shares.get(&key).ok_or_else(|| missing(&name))?;
+    visible(&workspace, &metastore, &name, &caller)?;
     let items = listed(&metastore, "share", &key);
     Ok(Json(page(&workspace.options, &query, "privilege_assignments", items)?))
 }

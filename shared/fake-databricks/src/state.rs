@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::Refusal;
+use crate::federation::OidcPolicy;
 use crate::{Options, ReadyCatalog, tables};
 
 /// Everything that the workspace keeps. Keys are names in lower case.
@@ -106,7 +107,17 @@ pub(crate) struct Recipient {
     pub(crate) properties: BTreeMap<String, String>,
     pub(crate) allowed_ips: Option<Vec<String>>,
     pub(crate) tokens: Vec<Token>,
+    /// Of recipients of authentication type `OIDC_FEDERATION`.
+    pub(crate) policies: Vec<FederationPolicy>,
     pub(crate) created_at: i64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct FederationPolicy {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) comment: Option<String>,
+    pub(crate) oidc_policy: OidcPolicy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +158,35 @@ pub(crate) struct SharedObject {
     pub(crate) cdf_enabled: bool,
     pub(crate) history: bool,
     pub(crate) start_version: Option<i64>,
+    pub(crate) partitions: Vec<Partition>,
     pub(crate) added_at: i64,
     pub(crate) added_by: String,
+}
+
+/// Rows of a table that are shared: those of which all of these hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Partition {
+    pub(crate) values: Vec<PartitionValue>,
+}
+
+/// A condition on a partition column. Without a value and without a property it means NULL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartitionValue {
+    pub(crate) name: String,
+    pub(crate) op: PartitionOp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) recipient_property_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum PartitionOp {
+    Equal,
+    Like,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,14 +262,22 @@ impl Metastore {
         grants.is_some_and(|held| held.contains(privilege) || held.contains("ALL_PRIVILEGES"))
     }
 
-    /// Whether a principal may read a table: as its owner, or by a privilege on it or above it.
+    /// Whether a principal may read a table: as its owner, or by a privilege on it or above it; and it may come there by
+    /// way of catalog and schema, which their owners may and others by a privilege.
     pub(crate) fn may_select(&self, full_name: &str, principal: &str) -> bool {
         let Some(table) = self.tables.get(full_name) else { return false };
         let (catalog, schema) = tables::parents(full_name);
-        table.owner == principal
+        let owns_catalog = self.owner("catalog", catalog) == Some(principal);
+        let comes_there = (owns_catalog || self.holds("catalog", catalog, principal, "USE_CATALOG"))
+            && (owns_catalog
+                || self.owner("schema", schema) == Some(principal)
+                || self.holds("schema", schema, principal, "USE_SCHEMA")
+                || self.holds("catalog", catalog, principal, "USE_SCHEMA"));
+        let selects = table.owner == principal
             || self.holds("table", full_name, principal, "SELECT")
             || self.holds("schema", schema, principal, "SELECT")
-            || self.holds("catalog", catalog, principal, "SELECT")
+            || self.holds("catalog", catalog, principal, "SELECT");
+        comes_there && selects
     }
 
     /// Who owns a securable.
@@ -253,5 +299,41 @@ pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn select_is_of_use_to_who_may_come_there() {
+        let (owner, created_at) = ("operator".to_owned(), 0);
+        let mut metastore = Metastore::default();
+        let catalog = Catalog { owner: owner.clone(), comment: None, storage_root: None };
+        metastore.catalogs.insert("main".to_owned(), catalog);
+        metastore.schemas.insert("main.acme".to_owned(), Schema { owner, comment: None, created_at });
+        let table = Table {
+            owner: "p".to_owned(),
+            storage_location: "s3://b/t".to_owned(),
+            columns: Vec::new(),
+            comment: None,
+            properties: BTreeMap::new(),
+            id: String::new(),
+            created_at,
+        };
+        metastore.tables.insert("main.acme.t".to_owned(), table);
+        let mut grant_and_ask = |kind: &str, name: &str, who: &str, privilege: &str| {
+            metastore.grant(kind, name, who, privilege);
+            metastore.may_select("main.acme.t", who)
+        };
+        assert!(!grant_and_ask("table", "main.acme.t", "p", "MODIFY"), "its owner does not come there");
+        assert!(!grant_and_ask("catalog", "main", "p", "USE_CATALOG"), "to the catalog only");
+        assert!(grant_and_ask("schema", "main.acme", "p", "USE_SCHEMA"));
+        assert!(!grant_and_ask("catalog", "main", "q", "USE_CATALOG"));
+        assert!(!grant_and_ask("catalog", "main", "q", "USE_SCHEMA"), "and nothing to read there");
+        assert!(grant_and_ask("schema", "main.acme", "q", "SELECT"));
+        assert!(!grant_and_ask("schema", "main.acme", "r", "ALL_PRIVILEGES"), "the catalog is above it");
+        assert!(grant_and_ask("catalog", "main", "r", "ALL_PRIVILEGES"));
     }
 }

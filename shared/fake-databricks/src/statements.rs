@@ -1,5 +1,6 @@
 //! Statements on the SQL warehouse: the few that register tables and refresh their metadata.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -23,8 +24,22 @@ struct Execute {
     catalog: Option<String>,
     #[expect(dead_code, reason = "statements name their tables in full")]
     schema: Option<String>,
+    #[serde(default)]
+    parameters: Vec<Parameter>,
     wait_timeout: Option<String>,
     on_wait_timeout: Option<String>,
+}
+
+/// A value for a marker such as `:name`. No statement that is read here has a marker.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameter {
+    name: String,
+    #[expect(dead_code, reason = "nothing is substituted")]
+    value: Option<String>,
+    #[serde(rename = "type")]
+    #[expect(dead_code, reason = "nothing is substituted")]
+    data_type: Option<String>,
 }
 
 pub(crate) async fn execute(
@@ -36,6 +51,10 @@ pub(crate) async fn execute(
     if wanted.warehouse_id != workspace.options.warehouse_id {
         let message = format!("SQL warehouse {} does not exist.", wanted.warehouse_id);
         return Err(Refusal::missing("RESOURCE_DOES_NOT_EXIST", message));
+    }
+    let mut named = BTreeSet::new();
+    if !wanted.parameters.iter().all(|parameter| !parameter.name.is_empty() && named.insert(&parameter.name)) {
+        return Err(Refusal::invalid("parameters need names, each its own"));
     }
     let wait = wait_seconds(wanted.wait_timeout.as_deref().unwrap_or("10s"))?;
     let cancel = match wanted.on_wait_timeout.as_deref() {

@@ -7,6 +7,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize};
 use tracing::Instrument as _;
 
+use crate::deadline::until;
 use crate::failure::Reported;
 use crate::log::start_logging;
 use crate::settings::{Environment, SettingsError};
@@ -49,7 +50,7 @@ pub async fn serve_batch<T: BatchTask>() -> Result<(), crate::Error> {
     let task = T::assemble(&Environment::process(T::SETTINGS)).await?;
     let task = &task;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Batch>| async move {
-        Ok::<_, Reported>(handle_batch(task, event.payload).await)
+        Ok::<_, Reported>(until(event.context.deadline(), handle_batch(task, event.payload)).await)
     }))
     .await
 }

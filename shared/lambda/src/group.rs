@@ -9,6 +9,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use tracing::Instrument as _;
 
 use crate::batch::{Batch, BatchAnswer, settle};
+use crate::deadline::until;
 use crate::failure::Reported;
 use crate::log::start_logging;
 use crate::settings::{Environment, SettingsError};
@@ -47,7 +48,7 @@ pub async fn serve_groups<T: GroupTask>() -> Result<(), crate::Error> {
     let task = T::assemble(&Environment::process(T::SETTINGS)).await?;
     let task = &task;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Batch>| async move {
-        Ok::<_, Reported>(handle_batch(task, event.payload).await)
+        Ok::<_, Reported>(until(event.context.deadline(), handle_batch(task, event.payload)).await)
     }))
     .await
 }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod clock;
+mod deadline;
 mod failure;
 mod group;
 mod log;
@@ -16,6 +17,7 @@ mod task;
 
 pub use batch::{BatchTask, serve_batch};
 pub use clock::SystemClock;
+pub use deadline::time_left;
 pub use failure::{Reported, log_failed_runs};
 pub use group::{GroupTask, serve_groups};
 pub use log::start_logging;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::deadline::until;
 use crate::failure::Reported;
 use crate::log::start_logging;
 use crate::settings::{Environment, SettingsError};
@@ -95,7 +96,10 @@ pub async fn serve<T: Task>() -> Result<(), crate::Error> {
     start_logging();
     let task = T::assemble(&Environment::process(T::SETTINGS)).await?;
     let task = &task;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| invoke(task, event.payload))).await
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+        until(event.context.deadline(), invoke(task, event.payload))
+    }))
+    .await
 }
 
 /// One invocation: its only error line is written on the way.

@@ -8,6 +8,7 @@
 //! [`RecipientBackend`](delivery::ports::RecipientBackend) is in `reads`, and what it is made of in `recipient`,
 //! `verify` and, for tokens of the workspace's own, `hosted`.
 
+mod addresses;
 mod hosted;
 mod reads;
 mod recipient;
@@ -30,7 +31,7 @@ pub use verify::{Access, Said, ShareReport};
 use crate::error::{ApiError, ApiErrorKind};
 use crate::names::{DeploymentName, connector_mark, connector_name, shared_as};
 use crate::ports::TableSchemas;
-use crate::shares::{ObjectStatus, Share, ShareUpdate};
+use crate::shares::{ObjectStatus, Share, ShareUpdate, UPDATES_MAX};
 use crate::transport::Workspace;
 
 /// The most tables in one share (the vendor's default; it can be raised).
@@ -109,6 +110,12 @@ pub enum BackendError {
         /// The tables' names in the metastore.
         tables: Vec<String>,
     },
+    /// The metastore does not say whether recipients can read tables of the share.
+    #[error("the metastore does not say that recipients can read {}; try again", .tables.join(", "))]
+    NotProven {
+        /// The tables' names in the metastore.
+        tables: Vec<String>,
+    },
     /// What was made does not read back.
     #[error("{} does not read back from the metastore; try again", .names.join(", "))]
     NotThere {
@@ -154,6 +161,35 @@ pub enum BackendError {
         /// The recipient's name.
         recipient: String,
     },
+    /// The reader has a recipient that our service principal may not see.
+    #[error(
+        "the metastore has a recipient for {identifier} that this deployment's service principal may not see (the \
+         workspace says: {said}); ask a metastore admin to make the service principal its owner and to set its \
+         property spillway.deployment to {deployment}, or to delete it if nobody needs it"
+    )]
+    HiddenRecipient {
+        /// The sharing identifier.
+        identifier: String,
+        /// The workspace's own words, which may name the recipient.
+        said: String,
+        /// The name of this deployment.
+        deployment: String,
+    },
+    /// The IP access list of a recipient is not the connector's.
+    #[error(
+        "the IP access list of recipient {recipient} reads back as [{}] and should be [{}]; set the connector up \
+         again, and see who changes it if that does not help",
+        .found.join(", "),
+        .wanted.join(", ")
+    )]
+    OtherAddresses {
+        /// The recipient's name.
+        recipient: String,
+        /// The blocks that the metastore lets in; none means any.
+        found: Vec<String>,
+        /// The connector's blocks; none means any.
+        wanted: Vec<String>,
+    },
     /// The connector has no recipient.
     #[error("the connector has no recipient of this deployment; set it up first")]
     NoRecipient,
@@ -173,12 +209,17 @@ impl BackendError {
     fn kind(&self) -> PortErrorKind {
         match self {
             Self::NoShare | Self::NotShared { .. } | Self::NoLog { .. } | Self::NoRecipient => PortErrorKind::NotFound,
-            Self::NotReadable { .. } | Self::ForeignRecipient { .. } => PortErrorKind::Denied,
-            Self::NotThere { .. } | Self::NotGranted | Self::StillGranted => PortErrorKind::Unavailable,
+            Self::NotReadable { .. } | Self::ForeignRecipient { .. } | Self::HiddenRecipient { .. } => {
+                PortErrorKind::Denied
+            }
+            Self::NotProven { .. } | Self::NotThere { .. } | Self::NotGranted | Self::StillGranted => {
+                PortErrorKind::Unavailable
+            }
             Self::ShareFull { .. }
             | Self::OtherTable { .. }
             | Self::PathTaken { .. }
             | Self::Stale { .. }
+            | Self::OtherAddresses { .. }
             | Self::NoActivation => PortErrorKind::InvalidData,
         }
     }
@@ -187,14 +228,15 @@ impl BackendError {
     fn refusal(&self) -> Option<Refusal> {
         match self {
             Self::NotReadable { .. } => Some(Refusal::NotReadable),
-            Self::ForeignRecipient { .. } => Some(Refusal::Foreign),
+            Self::ForeignRecipient { .. } | Self::HiddenRecipient { .. } => Some(Refusal::Foreign),
             Self::ShareFull { .. } => Some(Refusal::Full),
             Self::OtherTable { .. } | Self::PathTaken { .. } => Some(Refusal::PathTaken),
-            Self::Stale { .. } | Self::NoActivation => Some(Refusal::Invalid),
+            Self::Stale { .. } | Self::OtherAddresses { .. } | Self::NoActivation => Some(Refusal::Invalid),
             Self::NoShare
             | Self::NotShared { .. }
             | Self::NoLog { .. }
             | Self::NoRecipient
+            | Self::NotProven { .. }
             | Self::NotThere { .. }
             | Self::NotGranted
             | Self::StillGranted => None,
@@ -240,46 +282,53 @@ impl UnityCatalogBackend {
     }
 
     /// Puts tables into a connector's share, registering those that are not, and reads back that recipients can read
-    /// them. Tables that are there stay as they are.
+    /// them. Tables that are there stay as they are. As many as one request takes are registered and then put in, so
+    /// that an attempt which ends half leaves its work to the next.
     ///
     /// # Errors
     ///
     /// `NotFound` if the connector has no share, `Denied` if recipients could not read one of the tables, else see
     /// [`BackendError`] in the source.
-    pub async fn add_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
+    async fn put_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
         let mut race = 0;
-        loop {
+        'again: loop {
             let share = self.own_share(ADD, connector).await?;
             let new: Vec<_> = tables.iter().filter(|table| self.object(&share, connector, table).is_none()).collect();
             let there = share.objects.iter().filter(|object| object.kind == "TABLE").count();
-            if !new.is_empty() {
-                check_room(&share.name, there, new.len())?;
+            if new.is_empty() {
+                return self.check_tables(&share, connector, tables);
             }
-            let mut updates = Vec::new();
-            for table in new {
-                let name = self.register(connector, table).await?;
-                updates.push(ShareUpdate::AddTable { name, shared_as: shared_as(table) });
+            check_room(&share.name, there, new.len())?;
+            for some in new.chunks(UPDATES_MAX) {
+                let mut updates = Vec::with_capacity(some.len());
+                for table in some {
+                    let name = self.register(connector, table).await?;
+                    updates.push(ShareUpdate::AddTable { name, shared_as: shared_as(table) });
+                }
+                match self.workspace.update_share(&share.name, &updates).await {
+                    Ok(()) => {}
+                    // Somebody added one of them meanwhile: what is there is looked up again.
+                    Err(error) if error.kind == ApiErrorKind::Exists && race < RACES_MAX => {
+                        race += 1;
+                        continue 'again;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
-            match self.workspace.update_share(&share.name, &updates).await {
-                Ok(()) if updates.is_empty() => return self.check_tables(&share, connector, tables),
-                Ok(()) => break,
-                // Somebody added one of them meanwhile: what is there is looked up again.
-                Err(error) if error.kind == ApiErrorKind::Exists && race < RACES_MAX => race += 1,
-                Err(error) => return Err(error.into()),
-            }
+            let share = self.own_share(ADD, connector).await?;
+            return self.check_tables(&share, connector, tables);
         }
-        let share = self.own_share(ADD, connector).await?;
-        self.check_tables(&share, connector, tables)
     }
 
     /// Whether tables are in a share as recipients need them.
     fn check_tables(&self, share: &Share, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
-        let (mut missing, mut denied) = (Vec::new(), Vec::new());
+        let (mut missing, mut denied, mut unproven) = (Vec::new(), Vec::new(), Vec::new());
         for table in tables {
             match self.object(share, connector, table) {
                 None => missing.push(self.full_name(connector, table)),
                 Some(ObjectStatus::PermissionDenied) => denied.push(self.full_name(connector, table)),
-                Some(ObjectStatus::Active | ObjectStatus::Unknown) => {}
+                Some(ObjectStatus::Unknown) => unproven.push(self.full_name(connector, table)),
+                Some(ObjectStatus::Active) => {}
             }
         }
         if !missing.is_empty() {
@@ -288,10 +337,13 @@ impl UnityCatalogBackend {
         if !denied.is_empty() {
             return Err(BackendError::NotReadable { tables: denied }.during(ADD));
         }
+        if !unproven.is_empty() {
+            return Err(BackendError::NotProven { tables: unproven }.during(ADD));
+        }
         Ok(())
     }
 
-    /// Whether a table is in a share under the name that recipients are told, and can be read.
+    /// Whether recipients can read a table, if it is in a share under the name that they are told.
     fn object(&self, share: &Share, connector: &ConnectorId, table: &TableName) -> Option<ObjectStatus> {
         let (name, alias) = (self.full_name(connector, table), shared_as(table));
         let same = share.objects.iter().find(|it| it.name == name && it.shared_as.eq_ignore_ascii_case(&alias));
@@ -418,7 +470,11 @@ impl SharingBackend for UnityCatalogBackend {
     }
 
     async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
-        self.add_tables(connector, std::slice::from_ref(table)).await
+        self.put_tables(connector, std::slice::from_ref(table)).await
+    }
+
+    async fn add_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
+        self.put_tables(connector, tables).await
     }
 
     /// Takes a table out of the share. Its registration stays: it hides nothing, and holds its path for us.
@@ -441,7 +497,7 @@ impl SharingBackend for UnityCatalogBackend {
     async fn refresh_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         let _ = self.refresh_columns(connector, table).await?;
         // An attempt that ended half may have left the table out of the share, or unregistered.
-        self.add_tables(connector, std::slice::from_ref(table)).await
+        self.put_tables(connector, std::slice::from_ref(table)).await
     }
 }
 

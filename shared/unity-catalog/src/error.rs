@@ -24,6 +24,9 @@ const LATER: [&str; 3] = [
     "Unexpected error",
 ];
 
+/// What the refusal of a second recipient for one metastore says, whatever its status and code.
+const SAME_IDENTIFIER: &str = "same sharing identifier";
+
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub struct ApiError {
@@ -108,6 +111,12 @@ impl ApiError {
         }
     }
 
+    /// A request that was not sent, because the caller would not have seen its end.
+    pub(crate) fn too_late(operation: &'static str) -> Self {
+        let source = "the function's time is nearly over; the next attempt goes on from here";
+        Self { kind: ApiErrorKind::Unavailable, ..Self::unreadable(operation, source) }
+    }
+
     /// An answer that cannot be understood.
     pub(crate) fn unreadable(
         operation: &'static str,
@@ -130,6 +139,12 @@ impl ApiError {
     pub fn is_location_overlap(&self) -> bool {
         let says = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains("LOCATION_OVERLAP"));
         says(&self.code) || says(&self.message)
+    }
+
+    /// Whether a recipient was refused because the metastore has one with the same sharing identifier.
+    #[must_use]
+    pub fn is_same_sharing_identifier(&self) -> bool {
+        self.message.as_deref().is_some_and(|message| message.to_lowercase().contains(SAME_IDENTIFIER))
     }
 
     /// The kind that a port's caller sees.
@@ -284,7 +299,8 @@ fn kind(status: StatusCode, shape: &Shape) -> ApiErrorKind {
     }
     // "Already exists" comes as 409 and as 400, with a code for each kind of thing or with a general one.
     if shape.has_code("ALREADY_EXISTS")
-        || (matches!(status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT) && shape.says("already exists"))
+        || (matches!(status, StatusCode::BAD_REQUEST | StatusCode::CONFLICT)
+            && (shape.says("already exists") || shape.says(SAME_IDENTIFIER)))
     {
         return ApiErrorKind::Exists;
     }

@@ -24,6 +24,7 @@ fn both_shapes_say_the_same() {
         (409, "ALREADY_EXISTS", "there", ApiErrorKind::Exists),
         (400, "RESOURCE_ALREADY_EXISTS", "there", ApiErrorKind::Exists),
         (400, "INVALID_PARAMETER_VALUE", "Shared Table 'x.y' already exists", ApiErrorKind::Exists),
+        (400, "INVALID_PARAMETER_VALUE", "a Recipient object with the same sharing identifier", ApiErrorKind::Exists),
         (409, "ABORTED", "somebody else", ApiErrorKind::Conflict),
         (429, "RESOURCE_EXHAUSTED", "slower", ApiErrorKind::Throttled),
         (400, "BAD_REQUEST", "RPC token bucket limit has been exceeded.", ApiErrorKind::Throttled),

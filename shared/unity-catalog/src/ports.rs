@@ -49,22 +49,15 @@ pub trait CredentialSource: Send + Sync {
     async fn credential(&self) -> Result<ClientCredential, PortError>;
 }
 
-/// Waits between attempts. Passed in, so that tests wait for nothing.
+/// Waits between attempts, and knows for how long anybody waits for what they come to. Passed in, so that tests wait for
+/// nothing.
 #[async_trait]
 pub trait Pause: Send + Sync {
     /// Returns after this time.
     async fn pause(&self, duration: Duration);
-}
 
-/// Waits as the runtime's timer does.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TimerPause;
-
-#[async_trait]
-impl Pause for TimerPause {
-    async fn pause(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
-    }
+    /// How long it is until whoever asks is ended; `None` if nobody ends it.
+    fn time_left(&self) -> Option<Duration>;
 }
 
 /// Finds the schemas of a connector's tables, for their registration.

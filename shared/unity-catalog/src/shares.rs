@@ -50,7 +50,7 @@ pub enum ObjectStatus {
     Active,
     /// The share's owner lost SELECT on it, so they cannot.
     PermissionDenied,
-    /// The metastore says something else.
+    /// The metastore says something else, or nothing: that proves nothing.
     Unknown,
 }
 

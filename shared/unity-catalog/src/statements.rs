@@ -10,9 +10,9 @@ use crate::error::{ApiError, ApiErrorKind};
 use crate::retry::Replay;
 use crate::transport::{Call, Workspace};
 
-/// How often a statement is asked for at most. Together with [`POLL_PAUSE`] this is 20 seconds, which is less than a
-/// function that registers tables lives. A warehouse that is started for it needs longer: the statement goes on there,
-/// and what is run at a later attempt finds the warehouse running.
+/// How often a statement is asked for at most: together with [`POLL_PAUSE`] this is 20 seconds, or what the caller has
+/// left. A warehouse that is started for it needs longer: the statement goes on there, and what is run at a later attempt
+/// finds the warehouse running.
 const POLLS_MAX: u32 = 10;
 
 /// The time between two questions.
@@ -88,7 +88,9 @@ impl Workspace {
             if let Some(outcome) = answer.status.outcome() {
                 return outcome;
             }
-            self.wait(POLL_PAUSE).await;
+            if self.wait(POLL_PAUSE).await.is_none() {
+                break;
+            }
             let (path, query, body) = (path.clone(), Vec::new(), None);
             answer = self.call(Call { operation: RUN, method: Method::GET, path, query, body, replay }).await?;
         }

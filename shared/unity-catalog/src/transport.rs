@@ -181,9 +181,11 @@ impl Workspace {
         self.clock.now()
     }
 
-    /// Waits between two looks at something that takes its time.
-    pub(crate) async fn wait(&self, duration: Duration) {
+    /// Waits between two looks at something that takes its time, unless the caller would be ended before the next one.
+    pub(crate) async fn wait(&self, duration: Duration) -> Option<()> {
+        self.patience.request(duration, self.pause.time_left())?;
         self.pause.pause(duration).await;
+        Some(())
     }
 
     async fn authorized(&self, call: &Call<'_>) -> Result<Bytes, ApiError> {
@@ -225,15 +227,19 @@ impl Workspace {
     ) -> Result<Answer, ApiError> {
         let mut attempts = Attempts::new(self.patience, replay);
         loop {
-            let sent = async { Answer::read(build().send().await?).await }.await;
+            let Some(longest) = self.patience.request(Duration::ZERO, self.pause.time_left()) else {
+                return Err(ApiError { attempts: attempts.made() - 1, ..ApiError::too_late(operation) });
+            };
+            let sent = async { Answer::read(build().timeout(longest).send().await?).await }.await;
+            let left = self.pause.time_left();
             let (wait, failure) = match sent {
                 Ok(Body::Whole(answer)) if answer.status.is_success() => return Ok(answer),
                 Ok(Body::Whole(answer)) => {
                     let refusal = Refusal::read(answer.status, &answer.headers, &answer.body);
-                    (attempts.after_refusal(&refusal), Failure::Refused(answer))
+                    (attempts.after_refusal(&refusal, left), Failure::Refused(answer))
                 }
                 Ok(Body::TooLong) => return Err(ApiError::unreadable(operation, "the body is too long")),
-                Err(error) => (attempts.after_silence(), Failure::Silent(error)),
+                Err(error) => (attempts.after_silence(left), Failure::Silent(error)),
             };
             match (wait, failure) {
                 (Some(wait), _) => self.pause.pause(wait).await,

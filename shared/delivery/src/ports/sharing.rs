@@ -19,6 +19,15 @@ pub trait SharingBackend: Send + Sync {
     /// Puts a table into the connector's share, and reads back that it is there.
     async fn add_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
 
+    /// Puts tables into the connector's share, and reads back that they are there. An attempt that ends half leaves its
+    /// work to the next.
+    async fn add_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
+        for table in tables {
+            self.add_table(connector, table).await?;
+        }
+        Ok(())
+    }
+
     /// Takes a table out of the connector's share.
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
 

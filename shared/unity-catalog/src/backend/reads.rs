@@ -6,7 +6,9 @@ use delivery::ports::{Connected, PortError, RecipientBackend, ShareReport};
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 
-use super::{Reader, UnityCatalogBackend};
+use super::{BackendError, Reader, UnityCatalogBackend};
+
+const VERIFY: &str = "read a connector's share and recipient back";
 
 #[async_trait]
 impl RecipientBackend for UnityCatalogBackend {
@@ -19,12 +21,21 @@ impl RecipientBackend for UnityCatalogBackend {
         Ok(Connected::Ready)
     }
 
+    /// A table that the metastore says nothing of is an error that may pass; an IP access list that does not read back
+    /// is one that does not.
     async fn verify(&self, connector: &Connector, tables: &[TableName]) -> Result<ShareReport, PortError> {
         let reader = Reader::of(connector, self.workspace.now());
         let recipient = self.find_recipient(&connector.id, &reader).await?;
         let recipient = recipient.filter(|recipient| self.is_ours(recipient, &connector.id, &reader));
+        if let Some(recipient) = &recipient {
+            Self::check_addresses(recipient, &reader)?;
+        }
         let name = recipient.as_ref().map(|recipient| recipient.name.as_str());
         let report = self.report(&connector.id, name.unwrap_or_default(), tables).await?;
+        let told = report.missing.is_empty() && report.denied.is_empty();
+        if told && !report.unproven.is_empty() {
+            return Err(BackendError::NotProven { tables: report.unproven }.during(VERIFY));
+        }
         Ok(ShareReport {
             ungranted: name.is_none() || !report.access.is_granted(),
             missing: report.missing,

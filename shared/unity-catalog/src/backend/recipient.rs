@@ -12,8 +12,8 @@ use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 use super::verify::selects;
-use super::{BackendError, UnityCatalogBackend};
-use crate::error::ApiErrorKind;
+use super::{BackendError, UnityCatalogBackend, addresses};
+use crate::error::{ApiError, ApiErrorKind};
 use crate::names::{CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, databricks_recipient_name, token_recipient_name};
 use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
 use crate::shares::{Share, ShareGrant};
@@ -21,6 +21,7 @@ use crate::shares::{Share, ShareGrant};
 const SECONDS_PER_DAY: i64 = 86_400;
 
 const CONNECT: &str = "connect a recipient";
+const READ_BACK: &str = "read a recipient back";
 const GRANT: &str = "grant a share to a recipient";
 const REVOKE: &str = "revoke a share from a recipient";
 
@@ -67,7 +68,8 @@ impl UnityCatalogBackend {
     ///
     /// # Errors
     ///
-    /// `Denied` with [`BackendError::ForeignRecipient`] if the reader has a recipient that is not ours.
+    /// `Denied` with [`BackendError::ForeignRecipient`] if the reader has a recipient that is not ours, with
+    /// [`BackendError::HiddenRecipient`] if it has one that our service principal may not see.
     pub async fn adopt(&self, connector: &ConnectorId, reader: &Reader) -> Result<Adopted, PortError> {
         let mut found = self.find_recipient(connector, reader).await?;
         if found.is_none() {
@@ -77,8 +79,7 @@ impl UnityCatalogBackend {
                 Err(error) if error.kind == ApiErrorKind::Exists => {
                     found = self.find_recipient(connector, reader).await?;
                     if found.is_none() {
-                        let recipient = self.recipient_name(connector, reader);
-                        return Err(BackendError::ForeignRecipient { recipient }.during(CONNECT));
+                        return Err(self.unseen(connector, reader, error).during(CONNECT));
                     }
                 }
                 Err(error) => return Err(error.into()),
@@ -89,11 +90,41 @@ impl UnityCatalogBackend {
             return Err(BackendError::ForeignRecipient { recipient: recipient.name }.during(CONNECT));
         }
         if let Reader::Token { allowed_ips, .. } = reader
-            && recipient.allowed_ips != *allowed_ips
+            && !addresses::same(&recipient.allowed_ips, allowed_ips)
         {
             self.workspace.set_allowed_ips(&recipient.name, allowed_ips).await?;
         }
         Ok(Adopted { recipient: recipient.name, activation: newest_activation(recipient.tokens) })
+    }
+
+    /// Why a recipient cannot be made that is not to be found: somebody else has one for the same metastore, or has the
+    /// name.
+    fn unseen(&self, connector: &ConnectorId, reader: &Reader, refused: ApiError) -> BackendError {
+        match reader {
+            Reader::Databricks(identifier) if refused.is_same_sharing_identifier() => BackendError::HiddenRecipient {
+                identifier: identifier.as_str().to_owned(),
+                said: refused.message.unwrap_or_default(),
+                deployment: self.settings.deployment.as_str().to_owned(),
+            },
+            Reader::Databricks(_) | Reader::Token { .. } => {
+                BackendError::ForeignRecipient { recipient: self.recipient_name(connector, reader) }
+            }
+        }
+    }
+
+    /// Whether a recipient's IP access list reads back as the connector's. A metastore that reads has none.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if it lets others in, or fewer.
+    pub(super) fn check_addresses(recipient: &Recipient, reader: &Reader) -> Result<(), PortError> {
+        match reader {
+            Reader::Token { allowed_ips, .. } if !addresses::same(&recipient.allowed_ips, allowed_ips) => {
+                let (found, wanted) = (recipient.allowed_ips.clone(), allowed_ips.clone());
+                Err(BackendError::OtherAddresses { recipient: recipient.name.clone(), found, wanted }.during(READ_BACK))
+            }
+            Reader::Token { .. } | Reader::Databricks(_) => Ok(()),
+        }
     }
 
     pub(super) async fn find_recipient(
@@ -114,11 +145,7 @@ impl UnityCatalogBackend {
         }
     }
 
-    async fn make_recipient(
-        &self,
-        connector: &ConnectorId,
-        reader: &Reader,
-    ) -> Result<Recipient, crate::error::ApiError> {
+    async fn make_recipient(&self, connector: &ConnectorId, reader: &Reader) -> Result<Recipient, ApiError> {
         let name = self.recipient_name(connector, reader);
         let mut properties = BTreeMap::from([(DEPLOYMENT_PROPERTY, self.settings.deployment.as_str())]);
         let kind = match reader {

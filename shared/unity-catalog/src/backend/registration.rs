@@ -133,7 +133,7 @@ impl UnityCatalogBackend {
     }
 
     /// Registers a table once more, in the share if it was there. An attempt that ends half leaves it out of the share,
-    /// or unregistered: the next [`UnityCatalogBackend::add_tables`] makes that good.
+    /// or unregistered: the next attempt to put it in makes that good.
     async fn register_anew(
         &self,
         connector: &ConnectorId,
@@ -152,7 +152,7 @@ impl UnityCatalogBackend {
         }
         self.workspace.unregister_table(full_name).await?;
         if shared {
-            return self.add_tables(connector, std::slice::from_ref(table)).await;
+            return self.put_tables(connector, std::slice::from_ref(table)).await;
         }
         self.register(connector, table).await.map(drop)
     }

@@ -18,6 +18,8 @@ pub struct ShareReport {
     pub missing: Vec<String>,
     /// What is in the share and cannot be read by recipients, by full names: ask for SELECT for the share's owner.
     pub denied: Vec<String>,
+    /// Tables that should be readable and of which the metastore says neither that they are nor that they are not.
+    pub unproven: Vec<String>,
     /// Tables in the share.
     pub tables: usize,
     /// Tables that fit.
@@ -30,7 +32,8 @@ impl ShareReport {
     /// Whether the recipient can read all that it should.
     #[must_use]
     pub fn is_good(&self) -> bool {
-        self.missing.is_empty() && self.denied.is_empty() && self.access.is_granted()
+        let unreadable = [&self.missing, &self.denied, &self.unproven];
+        unreadable.iter().all(|names| names.is_empty()) && self.access.is_granted()
     }
 
     /// How much room the share has.
@@ -94,8 +97,11 @@ impl UnityCatalogBackend {
         let missing = tables.iter().filter(|table| self.object(&share, connector, table).is_none());
         let missing = missing.map(|table| self.full_name(connector, table)).collect();
         let denied = share.objects.iter().filter(|object| object.status == ObjectStatus::PermissionDenied);
+        let unproven = tables.iter().filter(|it| self.object(&share, connector, it) == Some(ObjectStatus::Unknown));
+        let unproven = unproven.map(|table| self.full_name(connector, table)).collect();
         Ok(ShareReport {
             missing,
+            unproven,
             denied: denied.map(|object| object.name.clone()).collect(),
             tables: share.objects.iter().filter(|object| object.kind == "TABLE").count(),
             tables_max: TABLES_PER_SHARE_MAX,
@@ -109,8 +115,8 @@ impl UnityCatalogBackend {
     /// # Errors
     ///
     /// `NotFound` if the connector has no share or the table is not in it, `Denied` if recipients could not read the
-    /// table, `Unavailable` if nobody may read the share or the ends disagree,
-    /// `InvalidData` if the registration is not whole.
+    /// table, `Unavailable` if nobody may read the share, the ends disagree, or the metastore does not say whether the
+    /// table can be read, `InvalidData` if the registration is not whole.
     pub async fn registered_schema(&self, connector: &ConnectorId, table: &TableName) -> Result<String, PortError> {
         let share = self.own_share(READ, connector).await?;
         let full_name = self.full_name(connector, table);
@@ -119,7 +125,10 @@ impl UnityCatalogBackend {
             Some(ObjectStatus::PermissionDenied) => {
                 return Err(BackendError::NotReadable { tables: vec![full_name] }.during(READ));
             }
-            Some(ObjectStatus::Active | ObjectStatus::Unknown) => {}
+            Some(ObjectStatus::Unknown) => {
+                return Err(BackendError::NotProven { tables: vec![full_name] }.during(READ));
+            }
+            Some(ObjectStatus::Active) => {}
         }
         let grants = self.workspace.share_grants(&share.name).await?;
         if !grants.iter().any(|grant| selects(&grant.privileges)) {

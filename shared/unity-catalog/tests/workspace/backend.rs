@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use delivery::connector::SharingIdentifier;
 use delivery::ids::ConnectorId;
-use delivery::ports::{PortErrorKind, Provisioned, SharingBackend};
+use delivery::ports::{PortErrorKind, Provisioned, RecipientBackend as _, SharingBackend};
 use delivery::table::{TableName, table_path};
-use fake_databricks::{AlreadyExists, Fault, FaultBody, FaultTime, ReadyCatalog, Switch};
+use fake_databricks::{AlreadyExists, Fault, FaultBody, FaultTime, LoggedRequest, ReadyCatalog, Switch};
 use serde_json::json;
 use testkit::builders::{connector, connector_id};
 use testkit::state_contract::sharing_backend_contract;
@@ -116,6 +116,110 @@ async fn many_tables_are_added_a_hundred_at_a_time() {
         .collect();
     assert_eq!(sizes, [100, 100, 50]);
     assert_eq!(world.workspace.share("acme").await.unwrap().unwrap().objects.len(), 250);
+}
+
+/// The tables of each change of a share since the last time.
+fn added(requests: &[LoggedRequest]) -> Vec<Vec<String>> {
+    let patches = requests.iter().filter(|request| request.method == "PATCH");
+    let updates = patches.map(|request| request.body.as_ref().unwrap()["updates"].as_array().unwrap().clone());
+    let name = |update: &serde_json::Value| update["data_object"]["name"].as_str().unwrap().to_owned();
+    updates.map(|updates| updates.iter().map(name).collect()).collect()
+}
+
+#[tokio::test]
+async fn an_attempt_goes_on_where_one_before_ended_between_two_hundreds() {
+    // The second change fails, or the 51st registration behind the first one does.
+    for (method, path, after) in [("PATCH", "/shares/acme", 1), ("POST", "/tables", 150)] {
+        for time in [FaultTime::Instead, FaultTime::Afterwards] {
+            let world = World::new().await;
+            let backend = world.backend();
+            let id = provisioned(&backend, "acme").await;
+            let tables = world.loaded(&id, 230);
+            let method = Some(method.parse().unwrap());
+            let gone = Fault { method, after, times: 5, time, status: 500, ..Fault::throttled(path, None) };
+            world.fake.add_fault(Fault { body: FaultBody::Text(String::new()), ..gone });
+            world.requests();
+            let error = backend.add_tables(&id, &tables).await.unwrap_err();
+            assert_eq!((error.kind, world.fake.faults_left()), (PortErrorKind::Unavailable, 0), "{path} {time:?}");
+            let first = added(&world.requests());
+            assert!(first.iter().all(|some| some.len() <= 100), "{path} {time:?}");
+            let there = world.workspace.share("acme").await.unwrap().unwrap().objects.len();
+            let lost = path == "/shares/acme" && time == FaultTime::Afterwards;
+            assert_eq!(there, if lost { 200 } else { 100 }, "{path} {time:?}");
+            world.requests();
+            backend.add_tables(&id, &tables).await.unwrap();
+            let requests = world.requests();
+            let second = added(&requests);
+            assert!(second.iter().all(|some| some.len() <= 100), "{path} {time:?}");
+            assert_eq!(second.concat().len(), 230 - there, "{path} {time:?}: only what is missing");
+            let objects = world.workspace.share("acme").await.unwrap().unwrap().objects;
+            assert_eq!(objects.len(), 230);
+        }
+    }
+}
+
+#[tokio::test]
+async fn tables_that_were_taken_out_of_a_share_go_back_a_hundred_at_a_time() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = provisioned(&backend, "acme").await;
+    let tables = world.loaded(&id, 205);
+    backend.add_tables(&id, &tables).await.unwrap();
+    let gone = tables
+        .iter()
+        .skip(50)
+        .map(|table| ShareUpdate::RemoveTable { name: format!("main.acme.{}", table.as_str().to_lowercase()) });
+    world.workspace.update_share("acme", &gone.collect::<Vec<_>>()).await.unwrap();
+    world.requests();
+    backend.add_tables(&id, &tables).await.unwrap();
+    let requests = world.requests();
+    assert_eq!(added(&requests).iter().map(Vec::len).collect::<Vec<_>>(), [100, 55]);
+    assert!(requests.iter().all(|request| request.method != "POST"), "they are registered");
+}
+
+#[tokio::test]
+async fn a_table_of_which_the_metastore_does_not_say_that_it_can_be_read_is_not_proven() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let acme = delivery::connector::Connector {
+        recipient: delivery::connector::Recipient::Databricks(
+            SharingIdentifier::new("aws:us-west-2:19a84bee-54bc-43a2-87de-023d0ec16016").unwrap(),
+        ),
+        ..connector("acme", "team")
+    };
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let tables = world.loaded(&acme.id, 2);
+    backend.add_tables(&acme.id, &tables).await.unwrap();
+    assert!(backend.verify(&acme, &tables).await.unwrap().is_good());
+    let mark = world.workspace.share("acme").await.unwrap().unwrap().comment;
+    for said in [json!({}), json!({"status": "PENDING"})] {
+        let mut object = json!({"name": "main.acme.wf_a__v1", "data_object_type": "TABLE",
+            "shared_as": "data.WF_A__V1"});
+        object.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+        let share = json!({"name": "acme", "comment": mark, "objects": [object]}).to_string();
+        let odd = |times| {
+            let (method, body) = (Some(http::Method::GET), FaultBody::Text(share.clone()));
+            world.fake.add_fault(Fault { method, times, status: 200, body, ..Fault::throttled("/shares/acme", None) });
+        };
+        let table = std::slice::from_ref(&tables[0]);
+        odd(1);
+        let added = backend.add_tables(&acme.id, table).await.unwrap_err();
+        odd(1);
+        let verified = backend.verify(&acme, table).await.unwrap_err();
+        odd(1);
+        let read = backend.registered_schema(&acme.id, &tables[0]).await.unwrap_err();
+        for error in [added, verified, read] {
+            assert_eq!(error.kind, PortErrorKind::Unavailable, "it may pass: {said}");
+            assert!(matches!(cause(&error), BackendError::NotProven { tables } if tables == &["main.acme.wf_a__v1"]));
+        }
+        odd(1);
+        let report = backend.report(&acme.id, "nobody", table).await.unwrap();
+        assert_eq!(report.unproven, ["main.acme.wf_a__v1"]);
+        let spare = backend.verify(&acme, &tables[1..]).await.unwrap();
+        assert!(spare.is_good(), "{spare:?}");
+        assert_eq!(world.fake.faults_left(), 0);
+    }
 }
 
 #[tokio::test]
@@ -350,7 +454,11 @@ async fn a_statement_that_takes_too_long_may_be_run_again() {
     let id = provisioned(&backend, "acme").await;
     let error = backend.add_tables(&id, &world.loaded(&id, 1)).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Unavailable);
-    assert_eq!(world.pauses().iter().sum::<u64>(), 20, "a function that registers lives 30 seconds");
+    assert_eq!(world.pauses().iter().sum::<u64>(), 20);
+    world.leave(10);
+    let error = backend.add_tables(&id, &world.loaded(&id, 1)).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Unavailable);
+    assert_eq!(world.pauses(), [2, 2, 2], "four seconds are kept for a request and for saying what came of it");
 }
 
 #[tokio::test]

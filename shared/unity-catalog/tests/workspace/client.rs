@@ -6,6 +6,7 @@ use http::Method;
 use testkit::faults::Strikes;
 use unity_catalog::error::ApiErrorKind;
 use unity_catalog::shares::ShareUpdate;
+use unity_catalog::transport::{Patience, Workspace, WorkspaceUrl};
 
 use crate::world::{World, whole};
 
@@ -115,6 +116,46 @@ async fn patience_ends() {
 }
 
 #[tokio::test]
+async fn a_workspace_is_waited_for_as_long_as_the_caller_can_still_say_what_came_of_it() {
+    let world = World::new().await;
+    world.workspace.share("a").await.unwrap();
+    for (left, waits, kind) in [
+        (30, vec![20], None),
+        (24, vec![20], None),
+        (23, vec![], Some((ApiErrorKind::Throttled, 1))),
+        (3, vec![], Some((ApiErrorKind::Unavailable, 0))),
+    ] {
+        world.leave(left);
+        world.requests();
+        world.fake.add_fault(Fault::throttled("/shares", Some("20")));
+        let failed = world.workspace.share("a").await.err();
+        assert_eq!(failed.map(|error| (error.kind, error.attempts)), kind, "{left} seconds");
+        assert_eq!(world.pauses(), waits, "{left} seconds");
+        let sent = world.requests().len();
+        assert_eq!(sent, if left > 23 { 2 } else { usize::from(left == 23) }, "{left} seconds");
+    }
+    assert_eq!(world.fake.faults_left(), 1, "nothing was sent that nobody would have seen the end of");
+}
+
+#[tokio::test]
+async fn a_workspace_that_does_not_answer_is_given_up_before_the_caller_ends() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::new().await;
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let reserve = std::time::Duration::from_millis(100);
+    let patience = Patience { reserve, ..Patience::default() };
+    let (url, pauses) = (WorkspaceUrl::new(&url).unwrap(), world.pauses.clone());
+    let workspace = Workspace::new(url, world.credentials.clone(), world.clock.clone(), pauses, patience).unwrap();
+    // Long enough for a first attempt and no wait; a request may take a minute by itself.
+    *world.pauses.left.lock().unwrap() = Some(std::time::Duration::from_millis(700));
+    let begun = std::time::Instant::now();
+    let error = workspace.share("a").await.unwrap_err();
+    assert_eq!((error.kind, error.attempts), (ApiErrorKind::Unavailable, 1));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert_eq!(world.pauses(), Vec::<u64>::new());
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_asked_for_again() {
     let world = World::new().await;
     world.workspace.create_share("a", "x").await.unwrap();
@@ -140,7 +181,7 @@ async fn a_workspace_that_is_not_there_is_unavailable() {
         }
     };
     assert_eq!((error.kind, error.status, error.attempts), (ApiErrorKind::Unavailable, None, 5));
-    assert!(pauses.0.lock().unwrap().len() >= 4);
+    assert!(pauses.noted.lock().unwrap().len() >= 4);
     let text = whole(&error);
     assert!(!text.contains("fake-oauth-token") && !text.contains("secret-1"), "{text}");
 }

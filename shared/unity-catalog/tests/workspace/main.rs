@@ -9,4 +9,6 @@ mod faults;
 #[cfg(test)]
 mod recipients;
 #[cfg(test)]
+mod set_up;
+#[cfg(test)]
 mod world;

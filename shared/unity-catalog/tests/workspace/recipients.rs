@@ -87,8 +87,8 @@ async fn a_foreign_recipient_is_refused_clearly_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_recipient_of_another_service_principal_cannot_be_granted() {
-    let world = World::new().await;
+async fn a_recipient_of_another_service_principal_that_ours_sees_cannot_be_granted() {
+    let world = World::with(|options| options.metastore_admins = vec!["principal-1".to_owned()]).await;
     let identifier = SharingIdentifier::new(METASTORE).unwrap();
     let new = NewRecipient {
         name: "theirs",
@@ -102,6 +102,28 @@ async fn a_recipient_of_another_service_principal_cannot_be_granted() {
     let error = world.backend().grant(&id, &connected.recipient).await.unwrap_err();
     assert_eq!(error.kind, PortErrorKind::Denied);
     assert!(whole(&error).contains("not an owner of Recipient"), "{}", whole(&error));
+}
+
+#[tokio::test]
+async fn a_recipient_that_ours_may_not_see_is_told_with_what_to_do() {
+    for already_exists in [AlreadyExists::Conflict, AlreadyExists::BadRequest] {
+        let world = World::with(|options| options.already_exists = already_exists).await;
+        let identifier = SharingIdentifier::new(METASTORE).unwrap();
+        let kind = NewRecipientKind::Databricks(&identifier);
+        let new = NewRecipient { name: "theirs", comment: "x", kind, properties: BTreeMap::new() };
+        world.other().create_recipient(&new).await.unwrap();
+        assert!(world.workspace.recipient_of(&identifier).await.unwrap().is_none(), "it is not listed");
+        let error = world.backend().adopt(&connector_id("a"), &databricks()).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Denied);
+        let refused = delivery::ports::Refused::of(&error).map(|refused| refused.refusal);
+        assert_eq!(refused, Some(delivery::ports::Refusal::Foreign));
+        let told = cause(&error).to_string();
+        for words in [METASTORE, "'theirs'", "metastore admin", "spillway.deployment to test"] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        let deployment = unity_catalog::names::DeploymentName::new("test").unwrap();
+        assert!(!told.contains(&databricks_recipient_name(&deployment, &identifier)), "not our own name: {told}");
+    }
 }
 
 #[tokio::test]
@@ -176,6 +198,38 @@ async fn changed_addresses_reach_a_token_recipient_that_is_there() {
     let found = world.workspace.recipient(&recipient).await.unwrap().unwrap();
     assert_eq!(found.allowed_ips, allowed_ips);
     assert_eq!(found.tokens.len(), 1, "the token stays");
+}
+
+#[tokio::test]
+async fn addresses_that_do_not_read_back_as_asked_end_the_verification() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let mut acme = connector("acme", "team");
+    let Recipient::Token(recipient) = &mut acme.recipient else { panic!("a token recipient") };
+    recipient.allowed_ips = vec!["198.51.100.0/24".to_owned(), "203.0.113.7/32".to_owned()];
+    let _ = backend.provision(&acme).await.unwrap();
+    let _ = backend.connect(&acme).await.unwrap();
+    let name = "spillway-test-token-acme";
+    let set = async |list: &[&str]| {
+        let list: Vec<_> = list.iter().map(|text| (*text).to_owned()).collect();
+        world.workspace.set_allowed_ips(name, &list).await.unwrap();
+    };
+    set(&["203.0.113.7", "198.51.100.9/24"]).await;
+    assert!(backend.verify(&acme, &[]).await.unwrap().is_good(), "the same blocks, written otherwise");
+    world.requests();
+    assert_eq!(backend.connect(&acme).await.unwrap(), Connected::Ready);
+    let patched = |path: &str| world.requests().iter().any(|it| it.method == "PATCH" && it.path.ends_with(path));
+    assert!(!patched("/recipients/spillway-test-token-acme"), "what is the same is left alone");
+    for other in [&["198.51.100.0/24"][..], &["198.51.100.0/24", "203.0.113.0/24"], &[]] {
+        set(other).await;
+        let error = backend.verify(&acme, &[]).await.unwrap_err();
+        assert!(matches!(cause(&error), BackendError::OtherAddresses { found, .. } if found == other), "{other:?}");
+        let refused = delivery::ports::Refused::of(&error).map(|refused| refused.refusal);
+        assert_eq!(refused, Some(delivery::ports::Refusal::Invalid));
+        assert!(whole(&error).contains("203.0.113.7/32") && whole(&error).contains(name), "{}", whole(&error));
+        assert_eq!(backend.connect(&acme).await.unwrap(), Connected::Ready);
+        assert!(backend.verify(&acme, &[]).await.unwrap().is_good(), "set up again");
+    }
 }
 
 #[tokio::test]

@@ -33,14 +33,23 @@ impl CredentialSource for Credentials {
     }
 }
 
-/// Waits for nothing and notes how long it should have waited.
+/// Waits for nothing and notes how long it should have waited, which it takes from the time that is left.
 #[derive(Default)]
-pub(crate) struct NotedPauses(pub(crate) Mutex<Vec<Duration>>);
+pub(crate) struct NotedPauses {
+    pub(crate) noted: Mutex<Vec<Duration>>,
+    pub(crate) left: Mutex<Option<Duration>>,
+}
 
 #[async_trait]
 impl Pause for NotedPauses {
     async fn pause(&self, duration: Duration) {
-        self.0.lock().unwrap().push(duration);
+        self.noted.lock().unwrap().push(duration);
+        let mut left = self.left.lock().unwrap();
+        *left = left.map(|left| left.saturating_sub(duration));
+    }
+
+    fn time_left(&self) -> Option<Duration> {
+        *self.left.lock().unwrap()
     }
 }
 
@@ -136,9 +145,14 @@ impl World {
         self.fake.requests().iter().filter(|request| request.path == "/oidc/v1/token").count()
     }
 
+    /// The caller is ended in so many seconds.
+    pub(crate) fn leave(&self, seconds: u64) {
+        *self.pauses.left.lock().unwrap() = Some(Duration::from_secs(seconds));
+    }
+
     /// The pauses since the last time, in seconds.
     pub(crate) fn pauses(&self) -> Vec<u64> {
-        std::mem::take(&mut *self.pauses.0.lock().unwrap()).iter().map(Duration::as_secs).collect()
+        std::mem::take(&mut *self.pauses.noted.lock().unwrap()).iter().map(Duration::as_secs).collect()
     }
 }
 
