@@ -24,6 +24,7 @@ mod latest;
 mod lifecycle;
 mod maintenance;
 mod metadata_tables;
+mod reads;
 mod real_data;
 mod redrive;
 mod schema_versions;
