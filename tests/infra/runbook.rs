@@ -51,7 +51,7 @@ fn a_page_answers_the_five_questions_in_short() {
 
 #[test]
 fn a_code_that_a_page_refers_to_exists() {
-    let settings = ["SHARING_ENDPOINT"];
+    let settings = ["SHARING_ENDPOINT", "SHARE_READS"];
     for code in FailureCode::ALL {
         let text = page(*code);
         let words = text.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));

@@ -25,6 +25,9 @@ use tables::snapshot::TableReader;
 
 pub use urls::S3Urls;
 
+/// A streamed answer of a function may have 200 MB; a little of it is kept for the last line.
+const ANSWER_BYTES_MAX: u64 = 199_000_000;
+
 /// The settings of the function.
 pub const SETTINGS: &[&str] = &[
     "TABLES_BUCKET",
@@ -56,6 +59,7 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
         urls: Arc::new(S3Urls::new(bucket, clock.clone())),
         clock: clock.clone(),
         url_life_seconds: URL_LIFE_SECONDS,
+        answer_bytes_max: ANSWER_BYTES_MAX,
         signing: Arc::new(SecretsManagerSigningKey::new(&config, environment.require("SIGNING_SECRET_ARN")?)),
         throttle: Throttle::new(RateLimit::default()),
         credentials: credentials(environment, &config)?,
@@ -129,6 +133,7 @@ mod tests {
             urls: Arc::new(FakeSigner::default()),
             clock: clock.clone(),
             url_life_seconds: URL_LIFE_SECONDS,
+            answer_bytes_max: ANSWER_BYTES_MAX,
             signing: Arc::new(token_key()),
             throttle: Throttle::new(RateLimit::default()),
             credentials: None,

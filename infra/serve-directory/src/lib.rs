@@ -99,6 +99,7 @@ impl Listening {
             urls: urls.clone(),
             clock,
             url_life_seconds: URL_LIFE_SECONDS,
+            answer_bytes_max: u64::MAX,
             signing: Arc::new(signing),
             throttle: Throttle::new(settings.rate_limit),
             credentials: None,

@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use delivery::ids::ConnectorId;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sharing::ports::{Folder, FolderCredential, TemporaryCredentials};
 
 use crate::failure;
@@ -92,18 +92,24 @@ fn read(credentials: Credentials) -> Option<FolderCredential> {
 fn policy(partition: &str, bucket: &str, folder: Folder<'_>) -> String {
     let bucket = format!("arn:{partition}:s3:::{bucket}");
     let below = format!("{}/*", folder.path);
-    let mut read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [format!("{bucket}/{below}")]});
-    let mut list = json!({
+    let read = json!({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": [format!("{bucket}/{below}")]});
+    let list = json!({
         "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [bucket],
         "Condition": {"StringLike": {"s3:prefix": [below]}},
     });
-    if !folder.allowed_ips.is_empty() {
-        let from = json!({"aws:SourceIp": folder.allowed_ips});
-        for statement in [&mut read, &mut list] {
-            statement["Condition"]["IpAddress"] = from.clone();
-        }
+    let statements = [read, list].map(|statement| held_to(statement, folder.allowed_ips));
+    json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+}
+
+/// A statement that holds from these addresses only, if there are any.
+fn held_to(mut statement: Value, addresses: &[String]) -> Value {
+    if !addresses.is_empty()
+        && let Some(members) = statement.as_object_mut()
+        && let Some(condition) = members.entry("Condition").or_insert_with(|| json!({})).as_object_mut()
+    {
+        condition.insert("IpAddress".to_owned(), json!({"aws:SourceIp": addresses}));
     }
-    json!({"Version": "2012-10-17", "Statement": [read, list]}).to_string()
+    statement
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(crate) use error::chain;
 use file_ids::AskedIds;
 use lines::FileStyle;
 use read_token::ReadTokens;
-use source::Historical;
+use source::At;
 pub use throttle::{RateLimit, Throttle};
 
 use crate::ports::{ShareCatalog, SigningKey, TemporaryCredentials, UrlSigner};
@@ -84,6 +84,8 @@ pub struct Server {
     pub clock: Arc<dyn Clock>,
     /// Life of a file's URL in seconds, at most.
     pub url_life_seconds: u32,
+    /// Bytes of an answer, at most: what the platform lets through.
+    pub answer_bytes_max: u64,
     /// The key of page and refresh tokens.
     pub signing: Arc<dyn SigningKey>,
     /// How often a token may ask.
@@ -105,8 +107,8 @@ impl Server {
         self.urls.credential_expires_at().map_or(asked, |end| end.min(asked))
     }
 
-    fn style(&self, format: Format, ids: AskedIds, now: Timestamp, commits: Historical) -> FileStyle {
-        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now), commits }
+    fn style(&self, format: Format, ids: AskedIds, now: Timestamp, of_version: Option<At>) -> FileStyle {
+        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now), of_version }
     }
 
     fn links(&self, table: &OpenTable) -> Links {

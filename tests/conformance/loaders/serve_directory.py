@@ -56,7 +56,7 @@ def main(program, fixtures):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             profiles = {name: profile(server, os.path.join(folder, f"{name}.share")) for name in RECIPIENTS}
-            document = {"endpoint": profiles["token"]["endpoint"], "notLoaded": [HOLLOW], "without": ["directory"]}
+            document = {"endpoint": profiles["token"]["endpoint"], "notLoaded": [HOLLOW], "without": ["async", "directory"]}
             print(json.dumps(document | {name: found["bearerToken"] for name, found in profiles.items()}), flush=True)
             server.wait()
         finally:

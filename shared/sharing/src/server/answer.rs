@@ -31,6 +31,7 @@ const PART_BYTES: usize = 64 * 1_024;
 
 /// What goes into an answer.
 pub(super) struct Plan {
+    pub(super) bytes_max: u64,
     pub(super) source: Source,
     pub(super) head: Vec<u8>,
     pub(super) style: FileStyle,
@@ -109,7 +110,7 @@ pub(super) async fn body(plan: Plan, encoding: Encoding) -> Result<Body, PortErr
         Encoding::Identity => Writer::Identity(Vec::new()),
         Encoding::Gzip => Writer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
     };
-    let mut answer = Answer { progress: Progress::UnderWay, writer, plan };
+    let mut answer = Answer { progress: Progress::UnderWay, writer, plan, sent_bytes: 0 };
     let head = std::mem::take(&mut answer.plan.head);
     answer.writer.write(&head)?;
     let first = answer.part().await?;
@@ -126,7 +127,13 @@ struct Answer {
     plan: Plan,
     progress: Progress,
     writer: Writer,
+    /// Bytes that were handed on to be sent.
+    sent_bytes: u64,
 }
+
+/// What a client is told whose answer would be longer than the platform lets through.
+const TOO_LONG: &str = "The answer is longer than this server can send. Accept gzip, name the rows by predicate hints, or \
+                        read page by page with maxFiles.";
 
 impl Answer {
     /// Makes the next part; empty when there is no more.
@@ -146,7 +153,12 @@ impl Answer {
             self.writer.write(&lines)?;
             lines.clear();
             if self.writer.len() >= PART_BYTES {
-                return Ok(self.writer.take());
+                let part = self.writer.take();
+                self.sent_bytes += part.len() as u64;
+                if self.sent_bytes > self.plan.bytes_max {
+                    return self.too_long();
+                }
+                return Ok(part);
             }
         }
         Ok(Bytes::new())
@@ -185,6 +197,18 @@ impl Answer {
         plan.audit.files += 1;
         plan.audit.bytes += object.size;
         Ok(None)
+    }
+
+    /// Ends an answer behind what can be sent. Who did not ask for an end sees the connection break.
+    fn too_long(&mut self) -> Result<Bytes, PortError> {
+        match self.plan.end {
+            EndStreamAction::Included => {
+                tracing::warn!(bytes = self.sent_bytes, "an answer is longer than can be sent");
+                let error = Some((TOO_LONG.to_owned(), StatusCode::PAYLOAD_TOO_LARGE.as_u16()));
+                self.finish(End { error, ..End::default() })
+            }
+            EndStreamAction::Omitted => Err(failed(PortErrorKind::InvalidData, TOO_LONG)),
+        }
     }
 
     fn finish(&mut self, end: End) -> Result<Bytes, PortError> {

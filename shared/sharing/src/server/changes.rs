@@ -200,12 +200,15 @@ impl Server {
             Shown::DataChanges => Read::QuerySince,
         };
         let commits = self.tables.commits(&table.shared.path, place.version..=place.end).boxed();
-        let stated = (query.protocol == Historical::Shown).then_some(head.version);
-        let mut lines = lines::protocol_line(&head.protocol, stated, format, &capabilities);
+        let mut lines = match query.protocol {
+            Historical::Shown => lines::protocol_line(&start.protocol, Some(start.version), format, &capabilities),
+            Historical::Hidden => lines::protocol_line(&head.protocol, None, format, &capabilities),
+        };
         lines.extend(lines::metadata_line(&head.metadata, None, Some(head.version), Map::new(), format));
         let plan = Plan {
             head: lines,
-            style: self.style(format, ids, now, Historical::Shown),
+            style: self.style(format, ids, now, None),
+            bytes_max: self.answer_bytes_max,
             links: self.links(&table),
             end: if paging.is_some() { EndStreamAction::Included } else { capabilities.end },
             refresh_token: None,

@@ -10,7 +10,7 @@ use tables::snapshot::{Counts, DeletionVector, Metadata, PartitionValues, Protoc
 use super::capabilities::{Capabilities, Format, has_change_data_feed};
 use super::file_ids::FileIds;
 use super::json::{line, write_line};
-use super::source::{At, Entry, Historical};
+use super::source::{At, Entry};
 
 /// The content type of answers in lines.
 pub(super) const NDJSON: &str = "application/x-ndjson; charset=utf-8";
@@ -209,15 +209,15 @@ pub(super) struct FileStyle {
     pub(super) ids: FileIds,
     /// Until when the URLs are good.
     pub(super) expires_at: Timestamp,
-    /// Whether a file of a version says which commit it came by.
-    pub(super) commits: Historical,
+    /// The version that files say they are of, where one was asked for.
+    pub(super) of_version: Option<At>,
 }
 
 impl FileStyle {
     /// Writes the line of an entry about a file; `false` if it is not about one.
     pub(super) fn write(self, out: &mut Vec<u8>, entry: &Entry, urls: &Urls) -> serde_json::Result<()> {
         let none = PartitionValues::new();
-        let Some(written) = Written::of(entry, &none, self.commits) else { return Ok(()) };
+        let Some(written) = Written::of(entry, &none, self.of_version) else { return Ok(()) };
         let id = self.ids.id(written.path);
         match self.format {
             Format::Parquet => self.write_parquet(out, &written, urls, &id),
@@ -292,7 +292,7 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     /// `none` stands in for partition values that the log does not say.
-    fn of(entry: &'a Entry, none: &'a PartitionValues, commits: Historical) -> Option<Self> {
+    fn of(entry: &'a Entry, none: &'a PartitionValues, of_version: Option<At>) -> Option<Self> {
         Some(match entry {
             Entry::File(file) => Self {
                 parquet_word: "file",
@@ -304,7 +304,7 @@ impl<'a> Written<'a> {
                 modification_time: Some(file.modification_time),
                 deletion_timestamp: None,
                 vector: file.deletion_vector.as_deref(),
-                at: (commits == Historical::Shown).then_some(At { version: file.version, timestamp: file.timestamp }),
+                at: of_version,
             },
             Entry::Added(at, add) => Self {
                 parquet_word: "add",

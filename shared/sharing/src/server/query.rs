@@ -24,7 +24,7 @@ use super::history;
 use super::lines;
 use super::predicate::Predicate;
 use super::read_token::FilePlace;
-use super::source::{Files, Historical, Shown, Source};
+use super::source::{At, Files, Historical, Shown, Source};
 
 /// The most files of a page.
 pub(super) const PAGE_FILES_MAX: u64 = 10_000;
@@ -135,12 +135,9 @@ impl Query {
         self.body.include_refresh_token == Some(true) || self.refresh_token().is_some()
     }
 
-    /// Files of a version that was asked for say by which commit they came.
-    fn commits(&self) -> Historical {
-        match self.version.is_some() || self.body.timestamp.is_some() {
-            true => Historical::Shown,
-            false => Historical::Hidden,
-        }
+    /// Whether it asks for one version: its files say so then.
+    fn is_of_a_version(&self) -> bool {
+        self.version.is_some() || self.body.timestamp.is_some()
     }
 
     fn refresh_token(&self) -> Option<&str> {
@@ -256,11 +253,13 @@ impl Server {
         let wants_end = paging.is_some() || refresh_token.is_some();
         let version = view.version;
         let predicate = query.predicate(&view.metadata);
+        let of_version = query.is_of_a_version().then_some(At { version: view.version, timestamp: view.timestamp });
         let mut head = lines::protocol_line(&view.protocol, None, format, &capabilities);
         head.extend(lines::metadata_line(&view.metadata, view.counts, None, Map::new(), format));
         let plan = Plan {
             head,
-            style: self.style(format, ids, now, query.commits()),
+            style: self.style(format, ids, now, of_version),
+            bytes_max: self.answer_bytes_max,
             links: self.links(&table),
             end: if wants_end { EndStreamAction::Included } else { capabilities.end },
             refresh_token,

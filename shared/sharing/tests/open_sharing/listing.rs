@@ -9,7 +9,7 @@ use crate::world::{OTHER, World, request};
 async fn a_token_sees_its_share_and_nothing_else() {
     let world = World::new().await;
     let shares = world.get("/shares").await;
-    assert_eq!(shares.header("content-type"), Some("application/json"));
+    assert_eq!(shares.header("content-type"), Some("application/json; charset=utf-8"));
     let id = tables::table_id("connectors/acme");
     assert_eq!(shares.json(), json!({"items": [{"name": "acme", "id": id}]}));
     assert_eq!(world.get("/shares/ACME").await.json(), json!({"share": {"name": "acme", "id": id}}));

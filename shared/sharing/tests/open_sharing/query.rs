@@ -281,6 +281,26 @@ async fn an_answer_that_fails_later_does_not_look_whole() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_to_be_sent_says_what_to_do() {
+    let world = World::new().await;
+    world.write_table("acme", "WF_C__V1", 2_500).await;
+    let broken = world.query("WF_C__V1", &json!({})).await;
+    assert!(broken.body.is_err(), "the body breaks off");
+    let asked = [(CAPABILITIES, "includeendstreamaction=true")];
+    let ended = world.query_with("WF_C__V1", &json!({}), &asked).await.lines();
+    let end = &ended.last().unwrap()["endStreamAction"];
+    assert_eq!(end["httpStatusErrorCode"], 413);
+    assert!(end["errorMessage"].as_str().unwrap().contains("maxFiles"), "{end}");
+    assert!(ended.len() < 2_500);
+
+    let page = world.query("WF_C__V1", &json!({"maxFiles": 1_000})).await.lines();
+    assert_eq!(page.len(), 2 + 1_000 + 1);
+    assert!(page.last().unwrap()["endStreamAction"]["nextPageToken"].is_string());
+    let zipped = [(CAPABILITIES, "includeendstreamaction=true"), ("accept-encoding", "gzip")];
+    assert_eq!(world.query_with("WF_C__V1", &json!({}), &zipped).await.lines().len(), 2 + 2_500 + 1);
+}
+
+#[tokio::test]
 async fn an_end_that_was_asked_for_is_the_last_line() {
     let world = World::new().await;
     let asked = [(CAPABILITIES, "includeendstreamaction=true"), ("accept-encoding", "gzip")];

@@ -26,6 +26,9 @@ use tower::ServiceExt as _;
 /// When the world begins, as seconds for [`instant`].
 pub(crate) const NOW: i64 = 1_000_000;
 
+/// Bytes of an answer, at most: some two thousand files, as they are.
+const ANSWER_BYTES_MAX: u64 = 1_000_000;
+
 /// A token of the share `acme` that expires in 100 seconds.
 pub(crate) const ACME: &str = "token-of-acme";
 
@@ -60,6 +63,7 @@ impl World {
             urls: signer.clone(),
             clock: clock.clone(),
             url_life_seconds: URL_LIFE_SECONDS,
+            answer_bytes_max: ANSWER_BYTES_MAX,
             signing: Arc::new(token_key()),
             throttle: Throttle::new(RateLimit::default()),
             credentials: Some(Arc::new(FakeCredentials::of(OTHER_SHARE))),
