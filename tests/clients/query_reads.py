@@ -24,7 +24,7 @@ asked = duckdb.sql(
 )
 for row in asked.fetchall():
     print(json.dumps({name: int(v) if not isinstance(v, str) else v for name, v in zip(asked.columns, row)}))
-rows, different = duckdb.sql("SELECT count(*), count(DISTINCT r) FROM reads r").fetchone()
+[(rows, different)] = duckdb.sql("SELECT count(*), count(DISTINCT r) FROM reads r").fetchall()
 print(json.dumps({"rows": rows, "different": different}))
 sys.stdout.flush()
 # The packages' threads may still run when the interpreter takes itself apart, and then it aborts.

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_become_rows_and_the_table_is_cared_for() {
+    async fn reads_become_rows_of_the_table_once() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let function = PublishReads {
             log: Arc::new(Log),
@@ -156,8 +156,6 @@ mod tests {
         assert_eq!(serde_json::to_value(&said).unwrap()["rows"], 12);
         assert_eq!(function.handle(Input { settle_seconds: Some(1) }).await.unwrap().rows, 0, "once each");
         let snapshot = TableReader::new(store.clone()).snapshot(READS_TABLE_PATH, None).await.unwrap();
-        assert_eq!(snapshot.file_count(), 12);
-        let hint = object_store::path::Path::from(format!("{READS_TABLE_PATH}/_delta_log/_last_checkpoint"));
-        assert!(object_store::ObjectStoreExt::head(&*store, &hint).await.is_ok(), "a checkpoint was due");
+        assert_eq!(snapshot.file_count(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The audit of reads as a table: what the sharing server logged of each read, an hour at a time.
+//! The audit of reads as a table: what the sharing server logged of each read, a day at most at a time.
 //!
 //! The log is the record; the table is for asking it questions. It is the operator's, in the tables bucket and in no
 //! share. Every logged read gets into it once: a commit carries the end of its window as a `txn`, and the next window
@@ -17,11 +17,11 @@ pub const READS_TABLE_PATH: &str = "audit/SHARE_READS";
 /// that is in the log only.
 pub const SETTLE_SECONDS_USUAL: u32 = 600;
 
-/// The longest window, in seconds.
-const WINDOW_SECONDS_MAX: i64 = 3_600;
+/// The longest window, in seconds: a day.
+const WINDOW_SECONDS_MAX: i64 = 86_400;
 
-/// Windows that one call looks at: a week's, and more if they are short because much was read.
-const WINDOWS_MAX: u32 = 400;
+/// Commits of one call. Windows without reads make none, so a call passes over any time that nothing was read in.
+const COMMITS_MAX: u32 = 100;
 
 /// The most reads that one commit adds: what is kept in memory.
 pub const READS_MAX: usize = 100_000;
@@ -131,7 +131,7 @@ pub struct PublishedReads {
 }
 
 /// Publishes what was logged since the last time, or since `kept_since`, before which the log keeps nothing, until
-/// `settled`, from which on lines may still arrive. An hour without reads makes no commit.
+/// `settled`, from which on lines may still arrive. A window without reads makes no commit.
 ///
 /// # Errors
 ///
@@ -144,11 +144,8 @@ pub async fn publish_reads(
 ) -> Result<PublishedReads, PortError> {
     let mut published = table.published_until().await?;
     let mut from = published.unwrap_or(kept_since).max(kept_since);
-    let (mut rows, mut window_seconds) = (0, WINDOW_SECONDS_MAX);
-    for _ in 0..WINDOWS_MAX {
-        if from >= settled {
-            break;
-        }
+    let (mut rows, mut commits, mut window_seconds) = (0, 0, WINDOW_SECONDS_MAX);
+    while from < settled && commits < COMMITS_MAX {
         let until = from.plus_seconds(window_seconds).min(settled);
         let mut reads = match log.reads(from, until).await? {
             Logged::All(reads) => reads,
@@ -168,6 +165,7 @@ pub async fn publish_reads(
                 Appended::Done => rows += reads.len() as u64,
                 Appended::Overtaken => break,
             }
+            commits += 1;
             published = Some(until);
         }
         from = until;
@@ -184,6 +182,7 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600;
+    const DAY: i64 = 24 * HOUR;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::EPOCH.plus_seconds(seconds)
@@ -255,20 +254,20 @@ mod tests {
     }
 
     #[test]
-    fn every_read_is_published_once_an_hour_at_a_time() {
-        let hours = [read(10, "A"), read(10, "B"), read(HOUR - 1, "A"), read(HOUR, "A"), read(9 * HOUR, "A")];
-        let log = Log::of(hours.to_vec());
+    fn every_read_is_published_once_a_day_at_a_time() {
+        let reads = [read(10, "A"), read(10, "B"), read(DAY - 1, "A"), read(DAY, "A"), read(900 * DAY, "A")];
+        let log = Log::of(reads.to_vec());
         let table = Table::default();
-        let first = publish(&log, &table, 2 * HOUR);
-        assert_eq!(first, PublishedReads { rows: 4, until: at(2 * HOUR) });
-        let again = publish(&log, &table, 2 * HOUR);
+        let first = publish(&log, &table, 2 * DAY);
+        assert_eq!(first, PublishedReads { rows: 4, until: at(2 * DAY) });
+        let again = publish(&log, &table, 2 * DAY);
         assert_eq!(again.rows, 0);
-        let late = publish(&log, &table, 10 * HOUR);
+        let late = publish(&log, &table, 901 * DAY);
         assert_eq!(late.rows, 1);
         let commits = table.commits.lock().unwrap();
         let sizes: Vec<_> = commits.iter().map(Vec::len).collect();
-        assert_eq!(sizes, [3, 1, 1], "hours without reads make no commit");
-        assert_eq!(commits[0], [read(10, "A"), read(10, "B"), read(HOUR - 1, "A")], "in the order of their time");
+        assert_eq!(sizes, [3, 1, 1], "days without reads make no commit");
+        assert_eq!(commits[0], [read(10, "A"), read(10, "B"), read(DAY - 1, "A")], "in the order of their time");
     }
 
     #[test]
