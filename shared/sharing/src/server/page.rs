@@ -27,7 +27,7 @@ pub(super) struct Page<T> {
 }
 
 impl PageQuery {
-    /// Cuts a page out of all items, which are in the order of their names. `listing` names what is listed, and whose.
+    /// Cuts a page out of all items, by the order of their names. `listing` names what is listed, and whose.
     /// The key is asked for only if a token comes or goes.
     pub(super) async fn page<T>(
         &self,
@@ -49,6 +49,8 @@ impl PageQuery {
             Some(token) => read_token(&keys.key().await?, token, listing)
                 .ok_or_else(|| ProtocolError::invalid("invalid 'nextPageToken'"))?,
         };
+        let mut items = items;
+        items.sort_by(|left, right| name(left).cmp(name(right)));
         let mut rest = items.into_iter().skip_while(|item| name(item) <= after.as_str());
         let items: Vec<_> = rest.by_ref().take(size).collect();
         let last = items.last().map_or(after.as_str(), &name);
@@ -78,7 +80,7 @@ mod tests {
     fn ask(max_results: Option<&str>, page_token: Option<&str>) -> Result<Page<&'static str>, ProtocolError> {
         let query =
             PageQuery { max_results: max_results.map(str::to_owned), page_token: page_token.map(str::to_owned) };
-        query.page(&key(), "tables of acme", vec!["A", "B", "C"], |item| item).now_or_never().unwrap()
+        query.page(&key(), "tables of acme", vec!["B", "C", "A"], |item| item).now_or_never().unwrap()
     }
 
     #[test]
