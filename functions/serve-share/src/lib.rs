@@ -6,10 +6,9 @@ mod urls;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aws::SdkConfig;
 use aws::dynamo::DynamoStore;
 use aws::signing_key::SecretsManagerSigningKey;
-use aws::sts::StsCredentials;
+use aws::sts::{ReaderRole, StsCredentials};
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::map_request;
@@ -53,16 +52,17 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
     let store = Arc::new(DynamoStore::new(&config, environment.require("STATE_TABLE_NAME")?));
     let bucket = Arc::new(aws::s3::bucket(environment.require("TABLES_BUCKET")?)?);
     let clock = Arc::new(SystemClock);
+    let role = ReaderRole::new(&config, environment.require("TABLE_READER_ROLE_ARN")?);
     let server = Server {
         catalog: store.clone(),
         tables: Arc::new(TableReader::new(bucket.clone())),
-        urls: Arc::new(S3Urls::new(bucket, clock.clone())),
+        urls: Arc::new(S3Urls::new(bucket, Arc::new(role.clone()), clock.clone())),
         clock: clock.clone(),
         url_life_seconds: URL_LIFE_SECONDS,
         answer_bytes_max: ANSWER_BYTES_MAX,
         signing: Arc::new(SecretsManagerSigningKey::new(&config, environment.require("SIGNING_SECRET_ARN")?)),
         throttle: Throttle::new(RateLimit::default()),
-        credentials: credentials(environment, &config)?,
+        credentials: credentials(environment, role)?,
     };
     Ok(app(server, ActivationPages { activations: store, secrets: Arc::new(OsSecrets), clock }))
 }
@@ -70,16 +70,15 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
 /// Credentials for the recipients of the connectors that a deployment names, if it names any.
 fn credentials(
     environment: &Environment,
-    config: &SdkConfig,
+    role: ReaderRole,
 ) -> Result<Option<Arc<dyn TemporaryCredentials>>, lambda::SettingsError> {
     if environment.optional("DIRECTORY_ACCESS_CONNECTORS").is_none() {
         return Ok(None);
     }
     let expected = "ids of connectors with commas between them";
     let connectors = environment.require_as("DIRECTORY_ACCESS_CONNECTORS", expected, connector_ids)?;
-    let role_arn = environment.require("TABLE_READER_ROLE_ARN")?;
     let bucket = environment.require("TABLES_BUCKET")?;
-    Ok(Some(Arc::new(StsCredentials::new(config, role_arn, bucket, connectors))))
+    Ok(Some(Arc::new(StsCredentials::new(role, bucket, connectors))))
 }
 
 fn connector_ids(text: &str) -> Option<BTreeSet<ConnectorId>> {

@@ -3,7 +3,6 @@
 //! A URL names a file and an end, and carries the HMAC-SHA256 of both. Its query keys are those of a presigned S3 URL,
 //! because clients that read in delta format look for them. Nobody's token is asked: as in S3, who has the URL may read.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -21,12 +20,15 @@ use http::{HeaderMap, StatusCode};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectStore as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use sha2::Sha256;
 use sharing::ports::UrlSigner;
 
 /// Where files begin on the host.
 const PREFIX: &str = "/files";
+/// What of a path is percent-encoded: all but the unreserved characters of RFC 3986, and the slash.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Signs URLs of files, and knows its own again. Has no `Debug` of its key.
 pub struct SignedUrls {
@@ -56,7 +58,7 @@ impl SignedUrls {
 
     fn is_good(&self, file: &str, asked: &Asked) -> bool {
         let alive = self.clock.now() < Timestamp::EPOCH.plus_seconds(asked.ends_at);
-        let signature = unhex(&asked.signature);
+        let signature = hex::decode(&asked.signature).ok();
         alive
             && signature.is_some_and(|signature| {
                 self.mac(file, asked.ends_at).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
@@ -68,17 +70,10 @@ impl SignedUrls {
 impl UrlSigner for SignedUrls {
     async fn signed_url(&self, key: &str, life_seconds: u32) -> Result<String, PortError> {
         let ends_at = self.clock.now().seconds() + i64::from(life_seconds);
-        let mut url = format!("{}{PREFIX}/", self.host_url);
-        for byte in key.bytes() {
-            let plain = byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-            let _ = if plain { url.write_char(byte.into()) } else { write!(url, "%{byte:02X}") };
-        }
-        let _ = write!(url, "?X-Amz-Expires={life_seconds}&ends-at={ends_at}&X-Amz-Signature=");
         let signature = self.mac(key, ends_at).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
-        for byte in signature {
-            let _ = write!(url, "{byte:02x}");
-        }
-        Ok(url)
+        let (host, path) = (&self.host_url, utf8_percent_encode(key, ENCODED));
+        let query = format_args!("X-Amz-Expires={life_seconds}&ends-at={ends_at}");
+        Ok(format!("{host}{PREFIX}/{path}?{query}&X-Amz-Signature={}", hex::encode(signature)))
     }
 }
 
@@ -139,14 +134,6 @@ fn parse_range(text: &str) -> Option<GetRange> {
         (None, Some(suffix)) => GetRange::Suffix(suffix),
         (None, None) => return None,
     })
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks_exact(2);
-    if !digits.remainder().is_empty() {
-        return None;
-    }
-    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]

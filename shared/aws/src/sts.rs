@@ -1,4 +1,4 @@
-//! STS: credentials that read one folder of the tables bucket for a while.
+//! STS: credentials that read the tables bucket, or one folder of it, for a while.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,11 +14,11 @@ use delivery::ids::ConnectorId;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use serde_json::{Value, json};
-use sharing::ports::{Folder, FolderCredential, TemporaryCredentials};
+use sharing::ports::{Folder, TemporaryCredential, TemporaryCredentials};
 
 use crate::failure;
 
-const MAKE: &str = "make a folder's credential";
+const MAKE: &str = "take a session of a role";
 
 /// What STS takes for the life of a session, in seconds, where one role takes another.
 const LIFE_SECONDS: std::ops::RangeInclusive<u32> = 900..=3_600;
@@ -26,26 +26,60 @@ const LIFE_SECONDS: std::ops::RangeInclusive<u32> = 900..=3_600;
 /// What the sessions of the role are called.
 const SESSION: &str = "recipient";
 
+/// A role whose sessions read tables.
+#[derive(Clone)]
+pub struct ReaderRole {
+    client: Client,
+    arn: String,
+}
+
+impl fmt::Debug for ReaderRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReaderRole").field("arn", &self.arn).finish_non_exhaustive()
+    }
+}
+
+impl ReaderRole {
+    /// The role of this ARN.
+    #[must_use]
+    pub fn new(config: &SdkConfig, arn: &str) -> Self {
+        Self { client: Client::new(config), arn: arn.to_owned() }
+    }
+
+    /// A session of at least 15 minutes and at most an hour: what STS allows where one role takes another. A policy
+    /// leaves it some of the role's rights.
+    ///
+    /// # Errors
+    ///
+    /// `Denied` if the role may not be taken, `Unavailable` if STS does not answer.
+    pub async fn session(&self, life_seconds: u32, policy: Option<String>) -> Result<TemporaryCredential, PortError> {
+        let life_seconds = life_seconds.clamp(*LIFE_SECONDS.start(), *LIFE_SECONDS.end());
+        let request = self.client.assume_role().role_arn(&self.arn).role_session_name(SESSION).set_policy(policy);
+        let answer = request.duration_seconds(i32::try_from(life_seconds).unwrap_or(i32::MAX)).send().await;
+        let answer = answer.map_err(|error| refused(&error))?;
+        let unreadable = || PortError::new(PortErrorKind::InvalidData, MAKE, "the answer holds no credential");
+        answer.credentials.and_then(read).ok_or_else(unreadable)
+    }
+}
+
 /// A [`TemporaryCredentials`] by a role that reads tables: each session of it is cut down to one folder.
 pub struct StsCredentials {
-    client: Client,
-    role_arn: String,
+    role: ReaderRole,
     bucket: String,
     connectors: BTreeSet<ConnectorId>,
 }
 
 impl fmt::Debug for StsCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StsCredentials").field("role_arn", &self.role_arn).finish_non_exhaustive()
+        f.debug_struct("StsCredentials").field("role", &self.role).finish_non_exhaustive()
     }
 }
 
 impl StsCredentials {
     /// Sessions of a role that may read all tables, for the recipients of some connectors.
     #[must_use]
-    pub fn new(config: &SdkConfig, role_arn: &str, bucket: &str, connectors: BTreeSet<ConnectorId>) -> Self {
-        let (role_arn, bucket) = (role_arn.to_owned(), bucket.to_owned());
-        Self { client: Client::new(config), role_arn, bucket, connectors }
+    pub fn new(role: ReaderRole, bucket: &str, connectors: BTreeSet<ConnectorId>) -> Self {
+        Self { role, bucket: bucket.to_owned(), connectors }
     }
 }
 
@@ -59,15 +93,9 @@ impl TemporaryCredentials for StsCredentials {
         format!("s3://{}/{path}", self.bucket)
     }
 
-    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError> {
-        let partition = self.role_arn.split(':').nth(1).unwrap_or("aws");
-        let life_seconds = folder.life_seconds.clamp(*LIFE_SECONDS.start(), *LIFE_SECONDS.end());
-        let request = self.client.assume_role().role_arn(&self.role_arn).role_session_name(SESSION);
-        let request = request.policy(policy(partition, &self.bucket, folder));
-        let answer = request.duration_seconds(i32::try_from(life_seconds).unwrap_or(i32::MAX)).send().await;
-        let answer = answer.map_err(|error| refused(&error))?;
-        let unreadable = || PortError::new(PortErrorKind::InvalidData, MAKE, "the answer holds no credential");
-        answer.credentials.and_then(read).ok_or_else(unreadable)
+    async fn reading(&self, folder: Folder<'_>) -> Result<TemporaryCredential, PortError> {
+        let partition = self.role.arn.split(':').nth(1).unwrap_or("aws");
+        self.role.session(folder.life_seconds, Some(policy(partition, &self.bucket, folder))).await
     }
 }
 
@@ -77,9 +105,9 @@ fn refused<R>(error: &SdkError<AssumeRoleError, R>) -> PortError {
     PortError::new(failure::kind(error), MAKE, format!("STS answered {code}"))
 }
 
-fn read(credentials: Credentials) -> Option<FolderCredential> {
+fn read(credentials: Credentials) -> Option<TemporaryCredential> {
     let expires_at = Timestamp::from_micros(credentials.expiration.secs().checked_mul(1_000_000)?)?;
-    Some(FolderCredential {
+    Some(TemporaryCredential {
         access_key_id: credentials.access_key_id,
         secret_access_key: credentials.secret_access_key,
         session_token: credentials.session_token,

@@ -50,7 +50,7 @@ impl SecretHash {
     /// The hash of a text that somebody presents as a secret.
     #[must_use]
     pub fn of(presented: &str) -> Self {
-        Self(Sha256::digest(presented.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex::encode(Sha256::digest(presented.as_bytes())))
     }
 
     /// The hash in hex, for a store's key.
@@ -280,9 +280,9 @@ pub trait UrlSigner: Send + Sync {
     /// `X-Amz-Signature`), or clients that read in delta format refuse it. Never logged.
     async fn signed_url(&self, key: &str, life_seconds: u32) -> Result<String, PortError>;
 
-    /// When the credential that signs ends, and every URL with it, if that is known.
-    fn credential_expires_at(&self) -> Option<Timestamp> {
-        None
+    /// When the credential that signs ends, and every URL with it; none if it never does.
+    async fn credential_expires_at(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(None)
     }
 }
 
@@ -351,8 +351,8 @@ pub struct Folder<'a> {
     pub life_seconds: u32,
 }
 
-/// A credential of AWS that reads one folder for a while. Never printed.
-pub struct FolderCredential {
+/// A credential of AWS that ends. Never printed.
+pub struct TemporaryCredential {
     /// The access key's id.
     pub access_key_id: String,
     /// The access key.
@@ -363,9 +363,9 @@ pub struct FolderCredential {
     pub expires_at: Timestamp,
 }
 
-impl fmt::Debug for FolderCredential {
+impl fmt::Debug for TemporaryCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FolderCredential").field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("TemporaryCredential").field("expires_at", &self.expires_at).finish_non_exhaustive()
     }
 }
 
@@ -380,5 +380,5 @@ pub trait TemporaryCredentials: Send + Sync {
     fn location(&self, path: &str) -> String;
 
     /// A credential that lists and reads one folder, and nothing else.
-    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError>;
+    async fn reading(&self, folder: Folder<'_>) -> Result<TemporaryCredential, PortError>;
 }

@@ -39,13 +39,9 @@ use tables::snapshot::TableReader;
 pub use access::ClientAddress;
 use access::OpenTable;
 use answer::Links;
-use capabilities::Format;
 use error::ProtocolError;
 pub(crate) use error::chain;
-use file_ids::AskedIds;
-use lines::FileStyle;
 use read_token::ReadTokens;
-use source::At;
 pub use throttle::{RateLimit, Throttle};
 
 use crate::ports::{ShareCatalog, SigningKey, TemporaryCredentials, UrlSigner};
@@ -101,18 +97,12 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// Until when URLs that are made now are good: not longer than the credential that signs them.
-    fn urls_expire_at(&self, now: Timestamp) -> Timestamp {
+    /// How URLs are made from now on. They are not good for longer than the credential that signs them.
+    async fn links(&self, table: &OpenTable, now: Timestamp) -> Result<Links, PortError> {
         let asked = now.plus_seconds(self.url_life_seconds.into());
-        self.urls.credential_expires_at().map_or(asked, |end| end.min(asked))
-    }
-
-    fn style(&self, format: Format, ids: AskedIds, now: Timestamp, of_version: Option<At>) -> FileStyle {
-        FileStyle { format, ids: ids.in_format(format), expires_at: self.urls_expire_at(now), of_version }
-    }
-
-    fn links(&self, table: &OpenTable) -> Links {
-        Links { table_path: table.shared.path.clone(), urls: self.urls.clone(), life_seconds: self.url_life_seconds }
+        let expires_at = self.urls.credential_expires_at().await?.map_or(asked, |end| end.min(asked));
+        let life_seconds = u32::try_from(expires_at.seconds() - now.seconds()).unwrap_or_default();
+        Ok(Links { table_path: table.shared.path.clone(), urls: self.urls.clone(), life_seconds, expires_at })
     }
 
     async fn read_tokens(&self, table: &OpenTable, now: Timestamp) -> Result<ReadTokens, PortError> {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use delivery::ports::{PortError, PortErrorKind, WriteOutcome};
 use delivery::timestamp::Timestamp;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use percent_encoding::percent_decode_str;
 
 use crate::checkpoint::{self, Hint};
 use crate::log::port_error;
@@ -260,17 +261,8 @@ fn is_mirror(path: &str) -> bool {
 /// The file name that a path of the log stands for (PROTOCOL.md: a URI-encoded relative path); nothing if the file
 /// does not lie in the table's folder itself.
 fn file_name(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = [rest.next()?, rest.next()?];
-        bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-    }
-    String::from_utf8(bytes).ok().filter(|name| !name.contains('/') && !name.is_empty())
+    let name = percent_decode_str(path).decode_utf8().ok()?;
+    (!name.contains('/') && !name.is_empty()).then(|| name.into_owned())
 }
 
 #[cfg(test)]

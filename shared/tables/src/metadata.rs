@@ -82,8 +82,7 @@ pub(crate) fn encode(columns: &[MetadataColumn], prefix: &str, rows: &[Row]) -> 
 }
 
 fn hash_of(bytes: &[u8]) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    sha256_hex(&[&hex])
+    sha256_hex(&[&hex::encode(bytes)])
 }
 
 /// The Delta schema text of a metadata table. Each column has its comment where Delta readers look for it.

@@ -14,8 +14,8 @@ use delivery::ports::{
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
-    Activation, ActivationState, ActivationStore, Consumed, Folder, FolderCredential, Grant, Holder, Mail, Mailed,
-    Mailer, Secret, SecretHash, SecretSource, ShareCatalog, SharedTable, Standing, TemporaryCredentials, TokenKey,
+    Activation, ActivationState, ActivationStore, Consumed, Folder, Grant, Holder, Mail, Mailed, Mailer, Secret,
+    SecretHash, SecretSource, ShareCatalog, SharedTable, Standing, TemporaryCredential, TemporaryCredentials, TokenKey,
     TokenStore, UrlSigner,
 };
 
@@ -402,8 +402,8 @@ impl UrlSigner for FakeSigner {
         })
     }
 
-    fn credential_expires_at(&self) -> Option<Timestamp> {
-        self.credential_expires_at
+    async fn credential_expires_at(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(self.credential_expires_at)
     }
 }
 
@@ -433,9 +433,9 @@ impl TemporaryCredentials for FakeCredentials {
         format!("s3://tables/{path}")
     }
 
-    async fn reading(&self, folder: Folder<'_>) -> Result<FolderCredential, PortError> {
+    async fn reading(&self, folder: Folder<'_>) -> Result<TemporaryCredential, PortError> {
         self.faults.call("make a folder's credential", || {
-            Ok(FolderCredential {
+            Ok(TemporaryCredential {
                 access_key_id: format!("key of {}", folder.path),
                 secret_access_key: format!("secret for {}", folder.allowed_ips.join(" ")),
                 session_token: "session".to_owned(),

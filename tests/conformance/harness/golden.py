@@ -44,7 +44,8 @@ def whole(answer):
     own."""
     content = answer.headers.get("Content-Type", "").lower().replace(" ", "")
     found = {"status": answer.status}
-    if answer.status == 200:
+    # Of an answer without a body, what stands before the server may say anything.
+    if answer.status == 200 and answer.lines:
         found["contentType"] = content
     if "Delta-Table-Version" in answer.headers:
         found["deltaTableVersion"] = answer.version

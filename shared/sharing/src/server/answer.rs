@@ -7,11 +7,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
+use delivery::timestamp::Timestamp;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::Stream;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::Map;
 
 use super::access::OpenTable;
@@ -48,6 +50,8 @@ pub(super) struct Links {
     pub(super) table_path: String,
     pub(super) urls: Arc<dyn UrlSigner>,
     pub(super) life_seconds: u32,
+    /// Until when all of them are good.
+    pub(super) expires_at: Timestamp,
 }
 
 /// How an answer ends before everything is said.
@@ -262,19 +266,7 @@ impl Links {
 
 /// The key of a file by its path in the log, which is percent-encoded once and must not leave the table.
 fn object_key(table_path: &str, logged: &str) -> Option<String> {
-    let mut key = Vec::with_capacity(table_path.len() + 1 + logged.len());
-    let mut rest = logged.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let escaped = (*byte == b'%').then(|| after.split_at_checked(2)).flatten();
-        let decoded = escaped.and_then(|(digits, after)| {
-            let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;
-            Some((u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?, after))
-        });
-        let (byte, after) = decoded.unwrap_or((*byte, after));
-        key.push(byte);
-        rest = after;
-    }
-    let relative = String::from_utf8(key).ok()?;
+    let relative = percent_decode_str(logged).decode_utf8().ok()?;
     let leaves = relative.contains("://") || relative.split('/').any(|part| matches!(part, "" | "." | ".."));
     (!leaves).then(|| format!("{table_path}/{relative}"))
 }

@@ -19,7 +19,7 @@ use super::capabilities::{Capabilities, EndStreamAction, Format, has_change_data
 use super::error::ProtocolError;
 use super::file_ids::AskedIds;
 use super::history::{self, Early};
-use super::lines;
+use super::lines::{self, FileStyle};
 use super::query::Page;
 use super::read_token::ChangePlace;
 use super::source::{Changes, Historical, Shown, Source, Wish};
@@ -205,11 +205,12 @@ impl Server {
             Historical::Hidden => lines::protocol_line(&head.protocol, None, format, &capabilities),
         };
         lines.extend(lines::metadata_line(&head.metadata, None, Some(head.version), Map::new(), format));
+        let links = self.links(&table, now).await?;
         let plan = Plan {
             head: lines,
-            style: self.style(format, ids, now, None),
+            style: FileStyle { format, ids: ids.in_format(format), expires_at: links.expires_at, of_version: None },
             bytes_max: self.answer_bytes_max,
-            links: self.links(&table),
+            links,
             end: if paging.is_some() { EndStreamAction::Included } else { capabilities.end },
             refresh_token: None,
             paging,

@@ -55,10 +55,9 @@ impl AskedIds {
 impl FileIds {
     /// The id of a path, in hex.
     pub(super) fn id(self, path: &str) -> String {
-        let hex = |digest: &[u8]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
-            Self::Md5 => hex(&Md5::digest(path.as_bytes())),
-            Self::Sha256 => hex(&<Sha256 as sha2::Digest>::digest(path.as_bytes())),
+            Self::Md5 => hex::encode(Md5::digest(path.as_bytes())),
+            Self::Sha256 => hex::encode(<Sha256 as sha2::Digest>::digest(path.as_bytes())),
         }
     }
 }

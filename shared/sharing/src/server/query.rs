@@ -21,7 +21,7 @@ use super::changes::{ChangeQuery, Range};
 use super::error::ProtocolError;
 use super::file_ids::AskedIds;
 use super::history;
-use super::lines;
+use super::lines::{self, FileStyle};
 use super::predicate::Predicate;
 use super::read_token::FilePlace;
 use super::source::{At, Files, Historical, Shown, Source};
@@ -256,11 +256,12 @@ impl Server {
         let of_version = query.is_of_a_version().then_some(At { version: view.version, timestamp: view.timestamp });
         let mut head = lines::protocol_line(&view.protocol, None, format, &capabilities);
         head.extend(lines::metadata_line(&view.metadata, view.counts, None, Map::new(), format));
+        let links = self.links(&table, now).await?;
         let plan = Plan {
             head,
-            style: self.style(format, ids, now, of_version),
+            style: FileStyle { format, ids: ids.in_format(format), expires_at: links.expires_at, of_version },
             bytes_max: self.answer_bytes_max,
-            links: self.links(&table),
+            links,
             end: if wants_end { EndStreamAction::Included } else { capabilities.end },
             refresh_token,
             paging,

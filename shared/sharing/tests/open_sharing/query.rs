@@ -252,6 +252,7 @@ async fn a_url_does_not_claim_to_outlive_its_credential() {
     let world = World::with_signer(signer).await;
     let lines = world.query("WF_A__V1", &json!({})).await.lines();
     assert_eq!(lines[2]["file"]["expirationTimestamp"], json!(end.millis()));
+    assert!(lines[2]["file"]["url"].as_str().unwrap().contains("X-Amz-Expires=60&"), "{}", lines[2]);
 }
 
 #[tokio::test]
