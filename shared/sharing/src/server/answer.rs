@@ -109,7 +109,7 @@ impl Headers {
 }
 
 /// The body of an answer. Its first part is made before this returns, so that what fails at once fails with a status.
-pub(super) async fn body(plan: Plan, encoding: Encoding) -> Result<Body, PortError> {
+pub(super) async fn body(plan: Plan, encoding: Encoding) -> Result<Body, ProtocolError> {
     let writer = match encoding {
         Encoding::Identity => Writer::Identity(Vec::new()),
         Encoding::Gzip => Writer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
@@ -135,41 +135,37 @@ struct Answer {
     sent_bytes: u64,
 }
 
-/// What a client is told whose answer would be longer than the platform lets through.
-const TOO_LONG: &str = "The answer is longer than this server can send. Accept gzip, name the rows by predicate hints, or \
-                        read page by page with maxFiles.";
-
 impl Answer {
     /// Makes the next part; empty when there is no more.
-    async fn part(&mut self) -> Result<Bytes, PortError> {
+    ///
+    /// What fails behind the first part is the last line, whether an end was asked for or not: nothing else tells a
+    /// client behind a function URL, which closes a connection in good order whatever the function does. No client
+    /// takes such a line for a file.
+    async fn part(&mut self) -> Result<Bytes, ProtocolError> {
         let mut lines = Vec::new();
         while self.progress == Progress::UnderWay {
             match self.step(&mut lines).await {
                 Ok(None) => {}
-                Ok(Some(end)) => return self.finish(end),
-                Err(error) if self.plan.end == EndStreamAction::Omitted => return Err(error),
-                Err(error) => {
-                    let told = ProtocolError::from(error);
-                    let error = Some((told.message().to_owned(), told.status()));
-                    return self.finish(End { error, ..End::default() });
-                }
+                Ok(Some(end)) => return Ok(self.finish(end)?),
+                Err(error) if self.sent_bytes == 0 => return Err(error),
+                Err(error) => return Ok(self.break_off(&error)?),
             }
             self.writer.write(&lines)?;
             lines.clear();
             if self.writer.len() >= PART_BYTES {
-                let part = self.writer.take();
-                self.sent_bytes += part.len() as u64;
+                self.sent_bytes += self.writer.len() as u64;
                 if self.sent_bytes > self.plan.bytes_max {
-                    return self.too_long();
+                    return Ok(self.break_off(&ProtocolError::too_long())?);
                 }
-                return Ok(part);
+                self.plan.audit.part();
+                return Ok(self.writer.take());
             }
         }
         Ok(Bytes::new())
     }
 
     /// Writes the next entry, or says how the answer ends.
-    async fn step(&mut self, lines: &mut Vec<u8>) -> Result<Option<End>, PortError> {
+    async fn step(&mut self, lines: &mut Vec<u8>) -> Result<Option<End>, ProtocolError> {
         let plan = &mut self.plan;
         let Some(entry) = plan.source.next().await? else {
             return Ok(Some(End { refresh_token: plan.refresh_token.take(), ..End::default() }));
@@ -198,26 +194,18 @@ impl Answer {
         plan.style
             .write(lines, &entry, &urls)
             .map_err(|error| failed(PortErrorKind::InvalidData, error.to_string()))?;
-        plan.audit.files += 1;
-        plan.audit.bytes += object.size;
+        plan.audit.count(object.size);
         Ok(None)
     }
 
-    /// Ends an answer behind what can be sent. Who did not ask for an end sees the connection break.
-    fn too_long(&mut self) -> Result<Bytes, PortError> {
-        match self.plan.end {
-            EndStreamAction::Included => {
-                tracing::warn!(bytes = self.sent_bytes, "an answer is longer than can be sent");
-                let error = Some((TOO_LONG.to_owned(), StatusCode::PAYLOAD_TOO_LARGE.as_u16()));
-                self.finish(End { error, ..End::default() })
-            }
-            EndStreamAction::Omitted => Err(failed(PortErrorKind::InvalidData, TOO_LONG)),
-        }
+    fn break_off(&mut self, error: &ProtocolError) -> Result<Bytes, PortError> {
+        tracing::warn!(status = error.status(), bytes = self.sent_bytes, "an answer broke off: {}", error.message());
+        self.finish(End { error: Some((error.message().to_owned(), error.status())), ..End::default() })
     }
 
     fn finish(&mut self, end: End) -> Result<Bytes, PortError> {
         self.progress = Progress::Ended;
-        if self.plan.end == EndStreamAction::Included {
+        if self.plan.end == EndStreamAction::Included || end.error.is_some() {
             let urls_expire_at = (self.plan.audit.files > 0).then_some(self.plan.style.expires_at);
             self.writer.write(&End { urls_expire_at, ..end }.line())?;
         }
@@ -228,7 +216,7 @@ impl Answer {
         futures::stream::try_unfold((self, Some(first)), async |(mut answer, first)| {
             let part = match first {
                 Some(first) => first,
-                None => answer.part().await?,
+                None => answer.part().await.map_err(|error| failed(PortErrorKind::InvalidData, error.message()))?,
             };
             Ok((!part.is_empty()).then_some((part, (answer, None))))
         })
@@ -316,6 +304,8 @@ impl Writer {
 /// What kind of read an answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Read {
+    /// A table's newest version.
+    Version,
     /// A table's metadata.
     Metadata,
     /// The files of a version.
@@ -331,6 +321,7 @@ pub(super) enum Read {
 impl Read {
     fn text(self) -> &'static str {
         match self {
+            Self::Version => "version",
             Self::Metadata => "metadata",
             Self::Query => "query",
             Self::QuerySince => "query since a version",
@@ -340,7 +331,12 @@ impl Read {
     }
 }
 
-/// One line for each read, written when the answer ends, however it ends.
+/// Files of a long answer that one line tells of, at least.
+const LINE_FILES_MIN: u64 = 10_000;
+
+/// One line for each read, written when the answer ends, however it ends. A long answer has its first line before
+/// anything of it is sent, and more of them on its way: nothing of what the process has handed out goes unsaid for long
+/// if it is ended.
 pub(super) struct Audit {
     connector: String,
     holder: &'static str,
@@ -348,7 +344,9 @@ pub(super) struct Audit {
     table_version: Option<u64>,
     read: Read,
     files: u64,
-    bytes: u64,
+    /// Files and bytes that no line has told of.
+    untold: (u64, u64),
+    lines: u32,
 }
 
 impl Audit {
@@ -361,23 +359,46 @@ impl Audit {
             table_version,
             read,
             files: 0,
-            bytes: 0,
+            untold: (0, 0),
+            lines: 0,
         }
     }
-}
 
-impl Drop for Audit {
-    fn drop(&mut self) {
+    /// Counts a file whose URL is in the answer.
+    fn count(&mut self, file_bytes: u64) {
+        self.files += 1;
+        self.untold = (self.untold.0 + 1, self.untold.1 + file_bytes);
+    }
+
+    /// A part of the answer is about to be sent, and there is more to come.
+    fn part(&mut self) {
+        if self.lines == 0 || self.untold.0 >= LINE_FILES_MIN {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        let (files, bytes) = std::mem::take(&mut self.untold);
+        let continued = if self.lines == 0 { "" } else { ", continued" };
+        self.lines += 1;
         tracing::info!(
             connector.id = self.connector,
             holder = self.holder,
             table = self.table,
             table_version = self.table_version,
-            read = self.read.text(),
-            files = self.files,
-            bytes = self.bytes,
+            read = format!("{}{continued}", self.read.text()),
+            files,
+            bytes,
             "shared table read"
         );
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if self.lines == 0 || self.untold.0 > 0 {
+            self.tell();
+        }
     }
 }
 

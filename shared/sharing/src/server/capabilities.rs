@@ -50,7 +50,8 @@ impl Capabilities {
         let mut read =
             Self { parquet: false, delta: false, reader_features: BTreeSet::new(), end: EndStreamAction::Omitted };
         for (key, values) in text.split(';').filter_map(|pair| pair.split_once('=')) {
-            let values: BTreeSet<_> = values.split(',').map(|value| value.trim().to_ascii_lowercase()).collect();
+            let values = values.split(',').map(|value| value.trim().to_ascii_lowercase());
+            let values: BTreeSet<_> = values.filter(|value| !value.is_empty()).collect();
             match key.trim().to_ascii_lowercase().as_str() {
                 "responseformat" => {
                     read.parquet |= values.contains("parquet");
@@ -68,6 +69,15 @@ impl Capabilities {
     /// The same for an answer that has no end to say: a table's metadata.
     pub(super) fn without_end(self) -> Self {
         Self { end: EndStreamAction::Omitted, ..self }
+    }
+
+    /// The formats that the client takes, as one word.
+    pub(super) fn formats(&self) -> &'static str {
+        match (self.parquet, self.delta) {
+            (true, true) => "either",
+            (_, false) => "parquet",
+            (false, true) => "delta",
+        }
     }
 
     /// Whether the client knows any reader feature, and so the protocol of tables that have them.
@@ -164,6 +174,7 @@ mod tests {
         for text in ["", ";;", "responseformat", "responseformat=", "responseformat=avro", "asyncquery=true"] {
             let read = Capabilities::parse(text);
             assert!(read.parquet && !read.delta, "{text}");
+            assert!(!Capabilities::parse(&format!("{text};readerfeatures=, ")).knows_features(), "{text}");
         }
     }
 

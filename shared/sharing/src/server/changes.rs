@@ -161,8 +161,11 @@ impl Server {
         if query.shown == Shown::ChangeDataFeed && !has_change_data_feed(&newest.metadata) {
             return Err(no_change_data_feed(names));
         }
+        let capabilities = Capabilities::of(headers);
+        // How the lines of a page are counted depends on the format.
+        let checksum = sha256_hex(&[&query.checksum, capabilities.formats()]);
         let place: ChangePlace = match (&query.page.token, &tokens) {
-            (Some(token), Some(tokens)) => tokens.read_page(token, &query.checksum)?,
+            (Some(token), Some(tokens)) => tokens.read_page(token, &checksum)?,
             (_, _) => {
                 history::check_shared(&table, names, query.range.start)?;
                 first_place(query.range, newest.version)?
@@ -170,9 +173,8 @@ impl Server {
         };
         let start = self.view(&table, names, Some(place.start), None).await?;
         if query.shown == Shown::ChangeDataFeed && !has_change_data_feed(&start.metadata) {
-            return Err(no_change_data_feed(names));
+            return Err(ProtocolError::not_recorded(place.start, place.end, place.start));
         }
-        let capabilities = Capabilities::of(headers);
         // Both ends of the way are in one format: if one of them needs delta format, so does the whole.
         let format = match capabilities.format_for(&start.protocol, &start.metadata)? {
             Format::Parquet => capabilities.format_for(&newest.protocol, &newest.metadata)?,
@@ -193,7 +195,7 @@ impl Server {
             accepted: capabilities.accepted(format),
         };
         let paging = query.page.files_max.zip(tokens);
-        let paging = paging.map(|(files_max, tokens)| Paging { files_max, tokens, checksum: query.checksum });
+        let paging = paging.map(|(files_max, tokens)| Paging { files_max, tokens, checksum });
         let version = place.start;
         let read = match query.shown {
             Shown::ChangeDataFeed => Read::Changes,
@@ -225,7 +227,7 @@ impl Server {
 }
 
 fn no_change_data_feed(names: &Names) -> ProtocolError {
-    ProtocolError::unsupported(format!("cdf is not enabled on table {}", names.dotted()))
+    ProtocolError::invalid(format!("cdf is not enabled on table {}", names.dotted()))
 }
 
 /// Where the changes of a range begin and end, if the table has come that far.

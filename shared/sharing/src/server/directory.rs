@@ -15,7 +15,7 @@ use super::Server;
 use super::access::{Caller, Names};
 use super::answer::{Audit, Read};
 use super::error::ProtocolError;
-use crate::ports::{Folder, Grant, SharedTable, TemporaryCredentials};
+use crate::ports::{Folder, Grant, History, SharedTable, TemporaryCredentials};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -43,7 +43,7 @@ pub(super) async fn credentials(
 ) -> Result<Response, ProtocolError> {
     let table = server.open_table(&caller, &names).await?;
     let asked = Asked::parse(&body.map_err(ProtocolError::body)?)?;
-    let maker = server.credentials_for(&table.grant).ok_or_else(|| {
+    let maker = server.credentials_for(&table.grant, &table.shared).ok_or_else(|| {
         ProtocolError::unsupported(format!(
             "Directory-based access is not enabled on table {}: read it by the URLs of its files.",
             names.dotted()
@@ -55,10 +55,12 @@ pub(super) async fn credentials(
     }
     // A table that is listed before its first commit has nothing to be read.
     let view = server.view(&table, &names, None, None).await?;
+    let left_seconds = table.grant.expires_at.seconds() - server.clock.now().seconds();
+    let left_seconds = u32::try_from(left_seconds).unwrap_or(u32::MAX);
     let folder = Folder {
         path: &table.shared.path,
         allowed_ips: &table.grant.allowed_ips,
-        life_seconds: server.url_life_seconds,
+        life_seconds: server.url_life_seconds.min(left_seconds),
     };
     let credential = maker.reading(folder).await?;
     drop(Audit::of(&table, Some(view.version), Read::Credentials));
@@ -77,13 +79,16 @@ pub(super) async fn credentials(
 }
 
 impl Server {
-    fn credentials_for(&self, grant: &Grant) -> Option<&dyn TemporaryCredentials> {
-        self.credentials.as_deref().filter(|credentials| credentials.serves(&grant.connector))
+    /// Who makes credentials for a table's folder. The folder holds all that is kept of the table's past, so whoever has
+    /// less of it by the protocol gets none.
+    fn credentials_for(&self, grant: &Grant, shared: &SharedTable) -> Option<&dyn TemporaryCredentials> {
+        let has_all = matches!(shared.history, History::From(0));
+        self.credentials.as_deref().filter(|credentials| has_all && credentials.serves(&grant.connector))
     }
 
     /// What a table's entry says of the ways to read it; nothing if there is one only.
     pub(super) fn access_modes(&self, grant: &Grant, shared: &SharedTable) -> Map<String, Value> {
-        let Some(credentials) = self.credentials_for(grant) else { return Map::new() };
+        let Some(credentials) = self.credentials_for(grant, shared) else { return Map::new() };
         let location = credentials.location(&shared.path);
         [("location", location.into()), ("accessModes", json!(["url", "dir"]))]
             .into_iter()

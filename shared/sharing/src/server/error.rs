@@ -109,6 +109,25 @@ impl ProtocolError {
         Self { retry_after_seconds, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", message) }
     }
 
+    /// Older versions are gone, or not shared.
+    pub(super) fn not_since(version: u64) -> Self {
+        Self::invalid(format!("You can only query table data since version {version}."))
+    }
+
+    /// The change data feed was off at a version.
+    pub(super) fn not_recorded(start: u64, end: u64, version: u64) -> Self {
+        Self::invalid(format!(
+            "Error getting change data for range [{start}, {end}] as change data was not recorded for version [{version}]"
+        ))
+    }
+
+    /// The answer is longer than the platform lets through.
+    pub(super) fn too_long() -> Self {
+        let message = "The answer is longer than this server can send. Accept gzip, name the rows by predicate hints, \
+                       or read page by page with maxFiles.";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RESOURCE_EXHAUSTED", message)
+    }
+
     /// The body is longer than what is read, or did not come.
     pub(super) fn body(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -124,7 +143,7 @@ impl From<PortError> for ProtocolError {
     /// Hides what is ours behind a message that says whether to try again, and logs it, once.
     fn from(error: PortError) -> Self {
         tracing::error!(error.kind = ?error.kind, error.chain = %chain(&error), "a sharing request failed");
-        match error.kind {
+        let told = match error.kind {
             PortErrorKind::Throttled => Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
                 "RESOURCE_EXHAUSTED",
@@ -140,7 +159,9 @@ impl From<PortError> for ProtocolError {
                 "INTERNAL_ERROR",
                 "The share cannot be read. Please contact your share provider.",
             ),
-        }
+        };
+        let passes = matches!(error.kind, PortErrorKind::Throttled | PortErrorKind::Unavailable);
+        Self { retry_after_seconds: passes.then_some(1), ..told }
     }
 }
 

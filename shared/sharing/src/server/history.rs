@@ -50,7 +50,7 @@ impl Server {
             Err(error) => return missing_or(error, names),
         };
         if asked < first {
-            ProtocolError::invalid(format!("You can only query table data since version {first}."))
+            ProtocolError::not_since(first)
         } else if asked > last {
             ProtocolError::invalid(format!(
                 "Cannot time travel Delta table to version {asked}. Available versions: [{first}, {last}]."
@@ -113,9 +113,7 @@ impl Server {
 pub(super) fn check_shared(table: &OpenTable, names: &Names, version: u64) -> Result<(), ProtocolError> {
     match table.shared.history {
         History::From(first) if version >= first => Ok(()),
-        History::From(first) => {
-            Err(ProtocolError::invalid(format!("You can only query table data since version {first}.")))
-        }
+        History::From(first) => Err(ProtocolError::not_since(first)),
         History::NotShared => Err(ProtocolError::invalid(format!(
             "Reading table by version or timestamp is not supported because history sharing is not enabled on table: {}",
             names.dotted()

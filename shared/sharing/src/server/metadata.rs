@@ -46,6 +46,7 @@ pub(super) async fn version(
         }
         None => server.view(&table, &names, None, None).await?.version,
     };
+    drop(Audit::of(&table, Some(version), Read::Version));
     Ok((StatusCode::OK, [(TABLE_VERSION, HeaderValue::from(version))]).into_response())
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use delivery::ids::sha256_hex;
 use http::HeaderMap;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tables::snapshot::Base;
 
 use super::Server;
@@ -165,6 +165,7 @@ impl Query {
             self.body.timestamp.as_deref().unwrap_or_default(),
             &whole(self.starting_version),
             &whole(self.ending_version),
+            &self.body.include_historical_protocol.map_or_else(String::new, |wanted| wanted.to_string()),
         ])
     }
 
@@ -255,7 +256,8 @@ impl Server {
         let predicate = query.predicate(&view.metadata);
         let of_version = query.is_of_a_version().then_some(At { version: view.version, timestamp: view.timestamp });
         let mut head = lines::protocol_line(&view.protocol, None, format, &capabilities);
-        head.extend(lines::metadata_line(&view.metadata, view.counts, None, Map::new(), format));
+        let access_modes = self.access_modes(&table.grant, &table.shared);
+        head.extend(lines::metadata_line(&view.metadata, view.counts, None, access_modes, format));
         let links = self.links(&table, now).await?;
         let plan = Plan {
             head,
@@ -355,6 +357,7 @@ mod tests {
             r#"{"timestamp":"2026-01-01T00:00:00Z"}"#,
             r#"{"predicateHints":[]}"#,
             r#"{"jsonPredicateHints":"{}"}"#,
+            r#"{"includeHistoricalProtocol":true}"#,
         ] {
             assert_ne!(checksum(body), plain, "{body}");
         }

@@ -15,6 +15,7 @@ use tables::snapshot::{
 };
 
 use super::capabilities::{has_change_data_feed, needed_features};
+use super::error::ProtocolError;
 use super::predicate::Predicate;
 use super::read_token::{ChangePlace, FilePlace, ReadTokens};
 
@@ -82,7 +83,7 @@ pub(super) enum Source {
 
 impl Source {
     /// The next entry; none at the end, however often.
-    pub(super) async fn next(&mut self) -> Result<Option<Entry>, PortError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Entry>, ProtocolError> {
         match self {
             Self::Files(files) => Ok(files.next().await?.map(Entry::File)),
             Self::Changes(changes) => changes.next().await,
@@ -212,6 +213,8 @@ pub(super) struct Changes {
     queue: VecDeque<Entry>,
     /// Entries of the first commit that earlier pages passed.
     skip: u64,
+    /// Whether a commit was asked for.
+    has_begun: bool,
 }
 
 impl fmt::Debug for Changes {
@@ -229,17 +232,24 @@ impl Changes {
         wish: Wish,
     ) -> Self {
         let (protocol, metadata, skip) = (start.protocol.clone(), start.metadata.clone(), place.passed);
-        Self { commits, place, wish, protocol, metadata, queue: VecDeque::new(), skip }
+        Self { commits, place, wish, protocol, metadata, queue: VecDeque::new(), skip, has_begun: false }
     }
 
-    async fn next(&mut self) -> Result<Option<Entry>, PortError> {
+    async fn next(&mut self) -> Result<Option<Entry>, ProtocolError> {
         loop {
             if let Some(entry) = self.queue.pop_front() {
                 self.place.passed += 1;
                 return Ok(Some(entry));
             }
             let Some(commit) = self.commits.next().await else { return Ok(None) };
-            let commit = commit?;
+            let is_first = !std::mem::replace(&mut self.has_begun, true);
+            let commit = match commit {
+                // A clean-up leaves a checkpoint of a version whose commit is gone.
+                Err(error) if error.kind == PortErrorKind::NotFound && is_first => {
+                    return Err(ProtocolError::not_since(self.place.version + 1));
+                }
+                other => other?,
+            };
             self.place.version = commit.version;
             self.place.passed = std::mem::take(&mut self.skip);
             self.check(&commit)?;
@@ -249,9 +259,7 @@ impl Changes {
     }
 
     /// Refuses what the client, or the answer that has begun, cannot go on with.
-    fn check(&mut self, commit: &Commit) -> Result<(), PortError> {
-        let refused =
-            |why: &'static str| Err(PortError::new(PortErrorKind::InvalidData, "read a table's changes", why));
+    fn check(&mut self, commit: &Commit) -> Result<(), ProtocolError> {
         if let Some(protocol) = &commit.protocol {
             self.protocol = Arc::new(protocol.clone());
         }
@@ -261,11 +269,17 @@ impl Changes {
         if commit.protocol.is_none() && commit.metadata.is_none() {
             return Ok(());
         }
-        if !needed_features(&self.protocol, &self.metadata).is_subset(&self.wish.accepted) {
-            return refused("a version between them needs a reader feature that the client does not have");
+        let needed = needed_features(&self.protocol, &self.metadata);
+        if !needed.is_subset(&self.wish.accepted) {
+            let needed = needed.difference(&self.wish.accepted).cloned().collect::<Vec<_>>().join(", ");
+            return Err(ProtocolError::unsupported(format!(
+                "Unsupported Delta Table Properties: version {} of the table cannot be read without {needed}. Use a \
+                 client that supports it, or begin behind that version.",
+                commit.version
+            )));
         }
         if self.wish.shown == Shown::ChangeDataFeed && !has_change_data_feed(&self.metadata) {
-            return refused("the change data feed was off in a version between them");
+            return Err(ProtocolError::not_recorded(self.place.start, self.place.end, commit.version));
         }
         Ok(())
     }

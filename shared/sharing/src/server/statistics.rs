@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use tables::snapshot::{File, Metadata};
 
-use super::value::{Value, ValueType};
+use super::value::{Value, ValueType, instants};
 
 /// The columns of a table that predicates can be about, and those that one predicate is about.
 #[derive(Debug)]
@@ -121,8 +121,13 @@ fn partition_facts(file: &File, column: &Column) -> Option<ColumnFacts> {
         // The digits are not those that the number has when engines compare it with one of 64 bits.
         Some(_) if column.value_type == ValueType::Float => None,
         Some(text) => {
-            let value = Value::parse(text, column.value_type)?;
-            Some(ColumnFacts { min: Some(value.clone()), max: Some(value), may_null: false, may_value: true })
+            let (min, max) = if column.value_type == ValueType::Timestamp {
+                instants(text)?
+            } else {
+                let value = Value::parse(text, column.value_type)?;
+                (value.clone(), value)
+            };
+            Some(ColumnFacts { min: Some(min), max: Some(max), may_null: false, may_value: true })
         }
     }
 }

@@ -87,7 +87,7 @@ impl Value {
             }
             ValueType::String => Some(Self::String(text.to_owned())),
             ValueType::Date => parse_date(text).map(Self::Date),
-            ValueType::Timestamp => Timestamp::parse(text).map(Self::Timestamp),
+            ValueType::Timestamp => exact_time(text).map(Self::Timestamp),
         }
     }
 
@@ -97,23 +97,25 @@ impl Value {
             ValueType::Bool => value.as_bool().map(Self::Bool),
             ValueType::Integer => value.as_i64().map(Self::Integer),
             ValueType::Float | ValueType::Double => value.as_f64().map(Self::Float),
-            ValueType::String | ValueType::Date | ValueType::Timestamp => Self::parse(value.as_str()?, value_type),
+            ValueType::String | ValueType::Date => Self::parse(value.as_str()?, value_type),
+            // Digits that are cut off make a lower bound lower, and the upper one is a millisecond above.
+            ValueType::Timestamp => Timestamp::parse(value.as_str()?).map(Self::Timestamp),
         }
     }
 
     /// The bound below a value of a statistic: the digits of a number of 32 bits are not those that it has as one of
-    /// 64, which engines compare it as.
+    /// 64, which engines compare it as, and digits of either are read to the last place but one.
     pub(super) fn lower_bound(self, value_type: ValueType) -> Self {
         match self {
-            Self::Float(number) if value_type == ValueType::Float => {
-                Self::Float(number - number.abs() * f64::from(f32::EPSILON) - f64::from(f32::MIN_POSITIVE))
+            Self::Float(number) => {
+                let (relative, least) = if value_type == ValueType::Float {
+                    (f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE))
+                } else {
+                    (4.0 * f64::EPSILON, f64::MIN_POSITIVE)
+                };
+                Self::Float(number - number.abs() * relative - least)
             }
-            Self::Bool(_)
-            | Self::Integer(_)
-            | Self::Float(_)
-            | Self::String(_)
-            | Self::Date(_)
-            | Self::Timestamp(_) => self,
+            Self::Bool(_) | Self::Integer(_) | Self::String(_) | Self::Date(_) | Self::Timestamp(_) => self,
         }
     }
 
@@ -142,4 +144,22 @@ impl PartialOrd for Value {
             (_, _) => None,
         }
     }
+}
+
+/// The furthest that a session's zone is from UTC, in microseconds: 18 hours.
+const ZONE_MICROS_MAX: i64 = 18 * 3_600 * 1_000_000;
+
+/// A time whose digits all count; `None` for one that is finer than a microsecond.
+fn exact_time(text: &str) -> Option<Timestamp> {
+    let fraction = text.get(19..)?.bytes().skip(1).take_while(u8::is_ascii_digit);
+    if fraction.skip(6).any(|digit| digit != b'0') { None } else { Timestamp::parse(text) }
+}
+
+/// The first and the last instant that a text may mean: without a zone it is meant in the session's, which is not known
+/// here.
+pub(super) fn instants(text: &str) -> Option<(Value, Value)> {
+    let at = exact_time(text)?;
+    let reach = if text.get(10..)?.contains(['Z', 'z', '+', '-']) { 0 } else { ZONE_MICROS_MAX };
+    let moved = |micros: i64| Timestamp::from_micros(at.micros().checked_add(micros)?).map(Value::Timestamp);
+    Some((moved(-reach)?, moved(reach)?))
 }

@@ -160,17 +160,20 @@ async fn a_table_without_the_feed_has_no_changes() {
     world.commit("acme", "WF_A__V1", 3, &[committed(3), without]).await;
     let path = format!("{TABLE}/changes?startingVersion=0");
     let (status, code, message) = world.get(&path).await.error();
-    assert_eq!((status, code.as_str()), (400, "UNSUPPORTED_OPERATION"));
+    assert_eq!((status, code.as_str()), (400, "INVALID_PARAMETER_VALUE"));
     assert_eq!(message, "cdf is not enabled on table acme.data.WF_A__V1");
 
     // It is on again: what lies behind the gap can be read, what lies across it cannot.
     world.commit("acme", "WF_A__V1", 4, &[committed(4), opening("WF_A__V1").remove(1), add(4)]).await;
     let from_within = world.get(&format!("{TABLE}/changes?startingVersion=3")).await;
-    assert!(from_within.error().2.contains("cdf is not enabled"));
+    assert!(from_within.error().2.contains("range [3, 4] as change data was not recorded for version [3]"));
     assert_eq!(told(&world.get(&format!("{TABLE}/changes?startingVersion=4")).await), ["add 4"]);
-    assert_eq!(world.get(&path).await.error().0, 500, "the gap is met before anything was sent");
-    let ended = world.get_with(&path, &[(CAPABILITIES, "includeendstreamaction=true")]).await;
-    assert_eq!(ended.end()["httpStatusErrorCode"], 500);
+    let (status, code, message) = world.get(&path).await.error();
+    assert_eq!((status, code.as_str()), (400, "INVALID_PARAMETER_VALUE"));
+    let gap = "Error getting change data for range [0, 4] as change data was not recorded for version [3]";
+    assert_eq!(message, gap);
+    let asked_for_an_end = world.get_with(&path, &[(CAPABILITIES, "includeendstreamaction=true")]).await;
+    assert_eq!(asked_for_an_end.error().2, gap, "before anything was sent, an error has its status");
 }
 
 #[tokio::test]

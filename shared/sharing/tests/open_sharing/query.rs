@@ -265,40 +265,49 @@ async fn an_answer_that_fails_at_once_fails_with_a_status() {
 #[tokio::test]
 async fn an_answer_that_fails_later_does_not_look_whole() {
     let world = World::new().await;
-    world.write_table("acme", "WF_C__V1", 600).await;
-    world.signer.faults.fail_call(500, PortErrorKind::Unavailable, Strikes::Before);
-    let broken = world.query("WF_C__V1", &json!({})).await;
-    assert_eq!(broken.status, StatusCode::OK);
-    assert!(broken.body.is_err(), "the body breaks off");
-
-    let calls = world.signer.faults.calls().len();
-    world.signer.faults.fail_call(calls + 500, PortErrorKind::Unavailable, Strikes::Before);
-    let ended =
-        world.query_with("WF_C__V1", &json!({}), &[(CAPABILITIES, "includeendstreamaction=true")]).await.lines();
-    let end = &ended.last().unwrap()["endStreamAction"];
-    assert!(end["errorMessage"].is_string());
-    assert_eq!(end["httpStatusErrorCode"], 503);
-    assert_eq!(ended.len(), 2 + 500 + 1);
+    let actions: Vec<_> = opening("WF_C__V1").into_iter().chain((0..8_000).map(add)).collect();
+    world.commit("acme", "WF_C__V1", 0, &actions).await;
+    for (headers, whole) in [
+        (&[][..], 500),
+        (&[("accept-encoding", "gzip")], 7_000),
+        (&[(CAPABILITIES, "includeendstreamaction=true")], 500),
+    ] {
+        let signed = world.signer.faults.calls().len();
+        world.signer.faults.fail_call(signed + whole, PortErrorKind::Unavailable, Strikes::Before);
+        let broken = world.query_with("WF_C__V1", &json!({}), headers).await;
+        assert_eq!(broken.status, StatusCode::OK);
+        let lines = broken.lines();
+        let end = &lines.last().unwrap()["endStreamAction"];
+        assert!(end["errorMessage"].is_string(), "{headers:?}: {end}");
+        assert_eq!(end["httpStatusErrorCode"], 503, "{headers:?}");
+        assert_eq!(lines.len(), 2 + whole + 1, "{headers:?}");
+    }
 }
 
 #[tokio::test]
 async fn an_answer_that_is_too_long_to_be_sent_says_what_to_do() {
     let world = World::new().await;
     world.write_table("acme", "WF_C__V1", 2_500).await;
-    let broken = world.query("WF_C__V1", &json!({})).await;
-    assert!(broken.body.is_err(), "the body breaks off");
-    let asked = [(CAPABILITIES, "includeendstreamaction=true")];
-    let ended = world.query_with("WF_C__V1", &json!({}), &asked).await.lines();
-    let end = &ended.last().unwrap()["endStreamAction"];
-    assert_eq!(end["httpStatusErrorCode"], 413);
-    assert!(end["errorMessage"].as_str().unwrap().contains("maxFiles"), "{end}");
-    assert!(ended.len() < 2_500);
-
+    for headers in [&[][..], &[(CAPABILITIES, "includeendstreamaction=true")]] {
+        let lines = world.query_with("WF_C__V1", &json!({}), headers).await.lines();
+        let end = &lines.last().unwrap()["endStreamAction"];
+        assert_eq!(end["httpStatusErrorCode"], 413);
+        assert!(end["errorMessage"].as_str().unwrap().contains("maxFiles"), "{end}");
+        assert!(lines.len() > 1_000 && lines.len() < 2_500, "{}", lines.len());
+        assert!(lines[2..lines.len() - 1].iter().all(|line| line["file"]["url"].is_string()), "all of it is whole");
+    }
     let page = world.query("WF_C__V1", &json!({"maxFiles": 1_000})).await.lines();
     assert_eq!(page.len(), 2 + 1_000 + 1);
     assert!(page.last().unwrap()["endStreamAction"]["nextPageToken"].is_string());
     let zipped = [(CAPABILITIES, "includeendstreamaction=true"), ("accept-encoding", "gzip")];
     assert_eq!(world.query_with("WF_C__V1", &json!({}), &zipped).await.lines().len(), 2 + 2_500 + 1);
+
+    // Compressed answers can be too long, too: ids and signatures hardly get shorter.
+    let actions: Vec<_> = opening("WF_B__V1").into_iter().chain((0..40_000).map(add)).collect();
+    world.commit("acme", "WF_B__V1", 0, &actions).await;
+    let lines = world.query_with("WF_B__V1", &json!({}), &zipped).await.lines();
+    assert_eq!(lines.last().unwrap()["endStreamAction"]["httpStatusErrorCode"], 413);
+    assert!(lines.len() > 2_500 && lines.len() < 40_000, "{}", lines.len());
 }
 
 #[tokio::test]

@@ -7,18 +7,15 @@
 
 mod words;
 
-use delivery::timestamp::{Timestamp, parse_date};
+use delivery::timestamp::parse_date;
 
 use super::super::statistics::Columns;
-use super::super::value::{Value, ValueType};
+use super::super::value::{Value, ValueType, instants};
 use super::{Comparison, DEPTH_MAX, Literal, Node};
 use words::{Word, words};
 
 /// The longest text that is read.
 const TEXT_BYTES_MAX: usize = 100_000;
-
-/// How far a session's time zone may be from UTC.
-const ZONE_MICROS_MAX: i64 = 18 * 3_600 * 1_000_000;
 
 /// Reads one hint; `None` if it says nothing that is understood.
 pub(super) fn parse(text: &str, columns: &mut Columns) -> Option<Node> {
@@ -375,17 +372,10 @@ fn literal(constant: &Constant, value_type: ValueType) -> Option<Literal> {
     }
 }
 
-/// A time without a zone is meant in the session's, which is not known here.
 fn time(text: &str) -> Option<Literal> {
     let midnight = parse_date(text).map(|_| format!("{text} 00:00:00"));
-    let text = midnight.as_deref().unwrap_or(text);
-    let at = Timestamp::parse(text)?;
-    let zoned = text.get(10..)?.contains(['Z', 'z', '+', '-']);
-    if zoned {
-        return Some(Literal::exactly(Value::Timestamp(at)));
-    }
-    let moved = |micros: i64| Timestamp::from_micros(at.micros().checked_add(micros)?).map(Value::Timestamp);
-    Some(Literal { least: moved(-ZONE_MICROS_MAX)?, greatest: moved(ZONE_MICROS_MAX)? })
+    let (least, greatest) = instants(midnight.as_deref().unwrap_or(text))?;
+    Some(Literal { least, greatest })
 }
 
 #[cfg(test)]

@@ -120,8 +120,10 @@ fn files_outside_the_bounds_are_left_out() {
         ("greaterThan", "t", "2026-03-31 12:00:00.000999", true),
         ("greaterThan", "t", "2026-03-31T12:00:00.001Z", false),
         ("lessThan", "t", "2026-03-01T00:00:00Z", false),
+        ("lessThan", "t", "2026-03-01T00:00:00.0000000Z", false),
+        ("lessThan", "t", "2026-03-01T00:00:00.0000005Z", true),
         ("equal", "f", "1.0", false),
-        ("lessThan", "f", "1.5", false),
+        ("lessThan", "f", "1.499999999", false),
         ("greaterThan", "f", "3", true),
         ("equal", "p", "7", true),
         ("equal", "p", "8", false),
@@ -272,6 +274,24 @@ fn a_long_text_that_was_cut_off_still_has_its_rows() {
     }
 }
 
+#[test]
+fn a_partition_of_a_time_without_a_zone_is_in_any_zone() {
+    let mut metadata = metadata();
+    metadata.partition_columns = vec!["t".to_owned()];
+    for (partition, literal, expected) in [
+        ("2026-03-01 00:00:00", "2026-03-01T05:00:00Z", true),
+        ("2026-03-01 00:00:00", "2026-03-03T00:00:00Z", false),
+        ("2026-03-01T00:00:00Z", "2026-03-01T05:00:00Z", false),
+        ("2026-03-01T00:00:00.000000Z", "2026-03-01T00:00:00Z", true),
+    ] {
+        let hint = compare("equal", "t", literal).to_string();
+        let predicate = Predicate::of(Some(&hint), [], &metadata).unwrap();
+        let values = Arc::new(BTreeMap::from([("t".to_owned(), Some(partition.to_owned()))]));
+        let file = File { partition_values: values, ..file(None, None) };
+        assert_eq!(predicate.may_match(&file), expected, "{partition} {literal}");
+    }
+}
+
 /// A predicate over `n`, and what it is for a row.
 fn arbitrary() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
@@ -330,6 +350,19 @@ proptest! {
         });
         if rows.iter().any(|row| holds(&predicate, *row) == Some(true)) {
             prop_assert!(keeps(&predicate, &file(Some(stats), None)));
+        }
+    }
+
+    #[test]
+    fn a_file_with_the_number_itself_is_never_left_out(number in prop::num::f64::NORMAL, sql in any::<bool>()) {
+        let stats = json!({"numRecords": 1, "minValues": {"f": number}, "maxValues": {"f": number}, "nullCount": {"f": 0}});
+        let file = file(Some(stats), None);
+        if sql {
+            let hint = format!("f = {number:?}");
+            prop_assert!(Predicate::of(None, [hint.as_str()], &metadata()).is_none_or(|read| read.may_match(&file)));
+        } else {
+            let hint = compare("equal", "f", &format!("{number:?}"));
+            prop_assert!(keeps(&hint, &file));
         }
     }
 
