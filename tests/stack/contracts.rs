@@ -68,6 +68,7 @@ async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
     sharing_contract::share_catalog_contract(&store, &store, &store, &prefix).await;
     sharing_contract::activation_store_contract(&store, &store, &prefix).await;
     recipient_token_contract(&store, &format!("h{}", unique())).await;
+    sharing_contract::request_budget_contract(&store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

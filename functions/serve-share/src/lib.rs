@@ -19,7 +19,7 @@ use lambda_http::request::RequestContext;
 use sharing::activation::{self, ActivationPages};
 use sharing::ports::TemporaryCredentials;
 use sharing::secrets::OsSecrets;
-use sharing::server::{self, ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
+use sharing::server::{self, ClientAddress, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
 
 pub use urls::S3Urls;
@@ -61,7 +61,7 @@ async fn assemble(environment: &Environment) -> Result<Router, lambda::Error> {
         url_life_seconds: URL_LIFE_SECONDS,
         answer_bytes_max: ANSWER_BYTES_MAX,
         signing: Arc::new(SecretsManagerSigningKey::new(&config, environment.require("SIGNING_SECRET_ARN")?)),
-        throttle: Throttle::new(RateLimit::default()),
+        throttle: Throttle::shared(store.clone()),
         credentials: credentials(environment, role)?,
     };
     Ok(app(server, ActivationPages { activations: store, secrets: Arc::new(OsSecrets), clock }))
@@ -109,6 +109,7 @@ mod tests {
 
     use http::{Request, StatusCode};
     use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
+    use sharing::server::USUAL_LIMIT;
     use testkit::builders::{connector_id, instant};
     use testkit::sharing::{CountedSecrets, FakeSigner, InMemorySharing, ManualClock, token_key};
     use tower::ServiceExt as _;
@@ -134,7 +135,7 @@ mod tests {
             url_life_seconds: URL_LIFE_SECONDS,
             answer_bytes_max: ANSWER_BYTES_MAX,
             signing: Arc::new(token_key()),
-            throttle: Throttle::new(RateLimit::default()),
+            throttle: Throttle::new(USUAL_LIMIT),
             credentials: None,
         };
         let secrets = Arc::new(CountedSecrets::default());

@@ -17,9 +17,10 @@ use axum::middleware::map_request;
 use delivery::ports::{Clock, PortError};
 use delivery::timestamp::Timestamp;
 use object_store::local::LocalFileSystem;
+use sharing::ports::RateLimit;
 use sharing::ports::{SecretSource as _, TokenKey};
 use sharing::secrets::OsSecrets;
-use sharing::server::{self, ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS};
+use sharing::server::{self, ClientAddress, Server, Throttle, URL_LIFE_SECONDS};
 use tables::snapshot::TableReader;
 use tokio::net::TcpListener;
 

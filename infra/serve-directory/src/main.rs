@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serve_directory::{Listening, Settings};
-use sharing::server::RateLimit;
+use sharing::ports::RateLimit;
+use sharing::server::USUAL_LIMIT;
 
 const USAGE: &str = "\
 Shares Delta tables in directories by the open Delta Sharing protocol.
@@ -16,8 +17,23 @@ Shares Delta tables in directories by the open Delta Sharing protocol.
 
 Without a port it takes a free one. Profiles are written into the working directory unless told otherwise.";
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+/// Threads that read files. Each has a heap of its own, which keeps what it once needed: with hundreds of them, memory
+/// would grow with the number of clients.
+const FILE_THREADS_MAX: usize = 2;
+
+fn main() -> ExitCode {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(FILE_THREADS_MAX).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(serve()),
+        Err(error) => {
+            println!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> ExitCode {
     tracing_subscriber::fmt().json().flatten_event(true).with_target(false).with_writer(std::io::stderr).init();
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let Some(settings) = parse(&arguments) else {
@@ -40,7 +56,7 @@ fn parse(arguments: &[String]) -> Option<Settings> {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
         profiles: PathBuf::from("."),
-        rate_limit: RateLimit::default(),
+        rate_limit: USUAL_LIMIT,
     };
     while let [flag, value, after @ ..] = rest {
         match flag.as_str() {

@@ -32,6 +32,7 @@
 
 mod activations;
 mod backfill;
+mod budgets;
 mod changes;
 mod connectors;
 mod deliveries;

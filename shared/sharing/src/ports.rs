@@ -80,6 +80,8 @@ pub struct Grant {
 pub enum Standing {
     /// It opens this, expired or not.
     Granted(Grant),
+    /// The same, and its end is a rotation's: a newer token takes its place.
+    Replaced(Grant),
     /// The recipient's access was revoked, with this token or with the whole share.
     Revoked,
 }
@@ -338,6 +340,28 @@ impl SigningKey for TokenKey {
     async fn key(&self) -> Result<TokenKey, PortError> {
         Ok(self.clone())
     }
+}
+
+/// How often one token may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests at once; at least 1.
+    pub burst: u32,
+    /// Requests a second after that; at least 1.
+    pub per_second: u32,
+}
+
+/// Counts what each token asks for over all processes of a deployment.
+#[async_trait]
+pub trait RequestBudget: Send + Sync {
+    /// Takes permits of a token's budget, all or none: if they are not there, says in how many whole seconds they are.
+    async fn take(
+        &self,
+        token: &SecretHash,
+        permits: u32,
+        limit: RateLimit,
+        now: Timestamp,
+    ) -> Result<Result<(), u32>, PortError>;
 }
 
 /// A folder of the tables bucket that somebody is to read by itself.

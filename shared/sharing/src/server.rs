@@ -42,7 +42,7 @@ use answer::Links;
 use error::ProtocolError;
 pub(crate) use error::chain;
 use read_token::ReadTokens;
-pub use throttle::{RateLimit, Throttle};
+pub use throttle::{Throttle, USUAL_LIMIT};
 
 use crate::ports::{ShareCatalog, SigningKey, TemporaryCredentials, UrlSigner};
 

@@ -1,6 +1,6 @@
 //! The open sharing backend in memory, and the rules that a store of it keeps.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,9 +14,9 @@ use delivery::ports::{
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use sharing::ports::{
-    Activation, ActivationState, ActivationStore, Consumed, Folder, Grant, Holder, Mail, Mailed, Mailer, Secret,
-    SecretHash, SecretSource, ShareCatalog, SharedTable, Standing, TemporaryCredential, TemporaryCredentials, TokenKey,
-    TokenStore, UrlSigner,
+    Activation, ActivationState, ActivationStore, Consumed, Folder, Grant, Holder, Mail, Mailed, Mailer, RateLimit,
+    RequestBudget, Secret, SecretHash, SecretSource, ShareCatalog, SharedTable, Standing, TemporaryCredential,
+    TemporaryCredentials, TokenKey, TokenStore, UrlSigner,
 };
 
 use crate::builders::{connector, connector_id, instant};
@@ -51,6 +51,8 @@ struct Token {
     grant: Grant,
     made_at: Option<Timestamp>,
     warned_days: Option<u16>,
+    /// A rotation set its end.
+    replaced: bool,
     revoked: bool,
 }
 
@@ -65,7 +67,13 @@ impl Inner {
         let token = self.tokens.get(token.as_str())?;
         let share = self.shares.get(&token.grant.connector.as_str().to_ascii_lowercase());
         let shut = share.is_some_and(|share| share.holder == token.grant.connector && share.revoked);
-        Some(if shut || token.revoked { Standing::Revoked } else { Standing::Granted(token.grant.clone()) })
+        Some(if shut || token.revoked {
+            Standing::Revoked
+        } else if token.replaced {
+            Standing::Replaced(token.grant.clone())
+        } else {
+            Standing::Granted(token.grant.clone())
+        })
     }
 
     /// The tokens of a connector's recipient.
@@ -138,7 +146,8 @@ impl ShareCatalog for InMemorySharing {
 impl TokenStore for InMemorySharing {
     async fn put_token(&self, token: &SecretHash, grant: &Grant) -> Result<(), PortError> {
         self.call("put token", |inner| {
-            let kept = Token { grant: grant.clone(), made_at: None, warned_days: None, revoked: false };
+            let kept =
+                Token { grant: grant.clone(), made_at: None, warned_days: None, replaced: false, revoked: false };
             inner.tokens.insert(token.as_str().to_owned(), kept);
             Ok(())
         })
@@ -200,7 +209,8 @@ impl ActivationStore for InMemorySharing {
                 return Ok(Consumed::TooLate);
             };
             activation.state = ActivationState::Used;
-            let kept = Token { grant: grant.clone(), made_at: Some(now), warned_days: None, revoked: false };
+            let kept =
+                Token { grant: grant.clone(), made_at: Some(now), warned_days: None, replaced: false, revoked: false };
             inner.tokens.insert(token.as_str().to_owned(), kept);
             Ok(Consumed::Now)
         })
@@ -278,6 +288,7 @@ impl RecipientBackend for InMemorySharing {
             let newest = connector.rotation.map(|rotation| rotation.number);
             let of_before = |token: &Token| newest.is_none_or(|newest| token.grant.rotation < newest);
             for (_, token) in inner.recipient_tokens(&connector.id).filter(|(_, token)| of_before(token)) {
+                token.replaced |= ends < token.grant.expires_at;
                 token.grant.expires_at = token.grant.expires_at.min(ends);
             }
             Ok(())
@@ -405,6 +416,64 @@ impl UrlSigner for FakeSigner {
     async fn credential_expires_at(&self) -> Result<Option<Timestamp>, PortError> {
         Ok(self.credential_expires_at)
     }
+}
+
+/// Budgets of tokens, as when each was empty if it had no bottom.
+#[derive(Debug, Default)]
+pub struct InMemoryBudget {
+    until_micros: Mutex<HashMap<String, i64>>,
+    /// The calls so far, and faults on demand.
+    pub faults: Faults,
+}
+
+#[async_trait]
+impl RequestBudget for InMemoryBudget {
+    async fn take(
+        &self,
+        token: &SecretHash,
+        permits: u32,
+        limit: RateLimit,
+        now: Timestamp,
+    ) -> Result<Result<(), u32>, PortError> {
+        self.faults.call("take permits", || {
+            let mut budgets = self.until_micros.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let until = budgets.entry(token.as_str().to_owned()).or_insert(0);
+            let permit = 1_000_000 / i64::from(limit.per_second);
+            let next = (*until).max(now.micros()) + permit * i64::from(permits);
+            let wait = next - permit * i64::from(limit.burst) - now.micros();
+            if wait > 0 {
+                return Ok(Err(u32::try_from(wait.div_euclid(1_000_000) + 1).unwrap_or(u32::MAX)));
+            }
+            *until = next;
+            Ok(Ok(()))
+        })
+    }
+}
+
+/// What every store of budgets keeps to.
+///
+/// # Panics
+///
+/// Panics if the store breaks a rule.
+pub async fn request_budget_contract(store: &impl RequestBudget, prefix: &str) {
+    let limit = RateLimit { burst: 30, per_second: 10 };
+    let [one, other] = ["one", "other"].map(|token| SecretHash::of(&format!("{prefix}-{token}")));
+    let take = async |token: &SecretHash, seconds: i64| {
+        store.take(token, 10, limit, instant(seconds)).await.expect("take permits")
+    };
+    for _ in 0..3 {
+        assert_eq!(take(&one, 0).await, Ok(()));
+    }
+    let wait = take(&one, 0).await.expect_err("all are taken");
+    assert!((1..=2).contains(&wait), "ten more are there after a second: {wait}");
+    assert_eq!(take(&other, 0).await, Ok(()), "another token's budget is its own");
+    assert_eq!(take(&one, 2).await, Ok(()));
+    assert_eq!(take(&one, 2).await, Ok(()), "what was refused took nothing");
+    assert!(take(&one, 2).await.is_err());
+    for _ in 0..3 {
+        assert_eq!(take(&one, 1_000).await, Ok(()), "it does not fill up over its brim");
+    }
+    assert!(take(&one, 1_000).await.is_err());
 }
 
 /// Credentials that say what they are for, for one connector's recipient.
@@ -632,6 +701,11 @@ mod tests {
     async fn the_activations_in_memory_keep_the_contract() {
         let store = InMemorySharing::default();
         activation_store_contract(&store, &store, "a").await;
+    }
+
+    #[tokio::test]
+    async fn the_budget_in_memory_keeps_the_contract() {
+        request_budget_contract(&InMemoryBudget::default(), "b").await;
     }
 
     #[tokio::test]

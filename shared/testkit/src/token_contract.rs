@@ -73,7 +73,9 @@ impl<S: OpenStore> Story<'_, S> {
 
     async fn ends_at(&self, token: &str, seconds: i64) {
         let standing = self.standing(token).await;
-        let Some(Standing::Granted(grant)) = standing else { unreachable!("{token}: {standing:?}") };
+        let Some(Standing::Granted(grant) | Standing::Replaced(grant)) = standing else {
+            unreachable!("{token}: {standing:?}")
+        };
         assert_eq!(grant.expires_at, instant(seconds), "{token}");
     }
 
@@ -129,6 +131,8 @@ pub async fn recipient_token_contract(store: &impl OpenStore, prefix: &str) {
         store.expire_tokens(&story.rotated(1), overlap, now).await.expect("expire");
         story.ends_at("token-0", ends).await;
         story.ends_at("token-1", 8_000).await;
+        assert!(matches!(story.standing("token-0").await, Some(Standing::Replaced(_))), "another took its place");
+        assert!(matches!(story.standing("token-1").await, Some(Standing::Granted(_))));
     }
     assert_eq!(story.watched().await[0].expires_at, instant(20), "the watch sees it, too");
 

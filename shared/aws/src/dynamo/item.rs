@@ -140,6 +140,11 @@ impl Key {
         Self::new(format!("TOKEN#{token}"), "TOKEN")
     }
 
+    /// What a token has used of its budget, whoever's it is.
+    pub(super) fn budget(token: &SecretHash) -> Self {
+        Self::new(format!("BUDGET#{}", token.as_str()), "BUDGET")
+    }
+
     /// A recipient's token among its connector's; an empty hash is where their list begins. They are apart from the
     /// connector's own items, because the public function may write them.
     pub(super) fn recipient_token(connector: &ConnectorId, token: &str) -> Self {

@@ -13,7 +13,7 @@ use sharing::ports::ShareCatalog as _;
 
 use super::expression::Write;
 use super::item::{Attributes, Item, Key, instant, number, text};
-use super::shares::{RECIPIENT_TOKEN_KEPT_SECONDS, REVOKED_AT};
+use super::shares::{RECIPIENT_TOKEN_KEPT_SECONDS, REPLACED_AT, REVOKED_AT};
 use super::{DynamoStore, Transacted, Written};
 
 const CONNECT: &str = "open a share to its recipient";
@@ -67,6 +67,7 @@ impl RecipientBackend for DynamoStore {
                 Write::update(key)
                     .set("expires_at", instant(ends))
                     .set("expires_at_seconds", kept.clone())
+                    .set(REPLACED_AT, instant(now))
                     .when("attribute_exists(#pk)")
             });
             // One that is gone meanwhile has ended.

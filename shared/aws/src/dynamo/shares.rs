@@ -24,6 +24,8 @@ const TABLE_NAME_BYTES_MAX: usize = ID_BYTES_MAX + 64;
 
 /// The mark of a share, a token or a link whose access was taken away: since when.
 pub(super) const REVOKED_AT: &str = "revoked_at";
+/// On a token whose end is a rotation's: when that was set.
+pub(super) const REPLACED_AT: &str = "replaced_at";
 
 const PROVISION: &str = "make a share";
 const ADD: &str = "put a table into a share";
@@ -155,7 +157,13 @@ fn standing(token: &Item, share: Option<&Item>) -> Result<Standing, PortError> {
     let of_share =
         |share: &&Item| Attributes::of(share, GRANT).text("connector_id").ok() == Some(grant.connector.as_str());
     let shut = share.filter(of_share).is_some_and(|share| share.contains_key(REVOKED_AT));
-    Ok(if shut || token.contains_key(REVOKED_AT) { Standing::Revoked } else { Standing::Granted(grant) })
+    Ok(if shut || token.contains_key(REVOKED_AT) {
+        Standing::Revoked
+    } else if token.contains_key(REPLACED_AT) {
+        Standing::Replaced(grant)
+    } else {
+        Standing::Granted(grant)
+    })
 }
 
 pub(super) fn read_grant(item: &Item) -> Result<Grant, PortError> {

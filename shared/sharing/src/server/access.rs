@@ -96,7 +96,7 @@ pub(super) struct OpenTable {
 impl Server {
     /// The grant of a caller's token, if it is good now and here.
     pub(super) async fn grant(&self, caller: &Caller) -> Result<Grant, ProtocolError> {
-        self.permit(caller)?;
+        self.permit(caller).await?;
         let standing = self.catalog.grant(&caller.token).await?;
         self.check(standing, caller)
     }
@@ -114,7 +114,7 @@ impl Server {
             self.grant(caller).await?;
             return Err(names.unknown());
         }
-        self.permit(caller)?;
+        self.permit(caller).await?;
         let (standing, table) = self.catalog.grant_and_table(&caller.token, share, schema, table).await?;
         let grant = self.check(standing, caller)?;
         match table {
@@ -124,17 +124,18 @@ impl Server {
     }
 
     /// Before anything is looked up: nobody's token is held back as a good one is.
-    fn permit(&self, caller: &Caller) -> Result<(), ProtocolError> {
-        self.throttle.take(&caller.token, self.clock.now()).map_err(ProtocolError::too_many_requests)
+    async fn permit(&self, caller: &Caller) -> Result<(), ProtocolError> {
+        self.throttle.take(&caller.token, self.clock.now()).await.map_err(ProtocolError::too_many_requests)
     }
 
     fn check(&self, standing: Option<Standing>, caller: &Caller) -> Result<Grant, ProtocolError> {
-        let grant = match standing.ok_or_else(ProtocolError::unauthenticated)? {
-            Standing::Granted(grant) => grant,
+        let (grant, ended) = match standing.ok_or_else(ProtocolError::unauthenticated)? {
+            Standing::Granted(grant) => (grant, ProtocolError::expired as fn(_) -> _),
+            Standing::Replaced(grant) => (grant, ProtocolError::replaced as fn(_) -> _),
             Standing::Revoked => return Err(ProtocolError::revoked()),
         };
         if self.clock.now() >= grant.expires_at {
-            return Err(ProtocolError::expired(grant.expires_at));
+            return Err(ended(grant.expires_at));
         }
         if !allow_list::allows(&grant.allowed_ips, caller.address) {
             return Err(ProtocolError::address_refused());

@@ -85,6 +85,15 @@ impl ProtocolError {
         Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
     }
 
+    /// The token was good once, until its overlap with a newer one was over.
+    pub(super) fn replaced(at: Timestamp) -> Self {
+        let message = format!(
+            "The bearer token expired at {at}: a newer one has taken its place. Use the profile from the newest \
+             activation link, or ask your share provider for one."
+        );
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHENTICATED", message)
+    }
+
     /// The token was good once, until somebody took the recipient's access away.
     pub(super) fn revoked() -> Self {
         let message =

@@ -175,6 +175,7 @@ async fn a_rotation_overlaps_and_then_the_token_of_before_has_expired() {
     lived.world.clock.advance(7 * DAY);
     let message = lived.told(&first).await.unwrap_err();
     assert!(message.contains(&format!("expired at {}", rotation.tokens_end_at)), "{message}");
+    assert!(message.contains("a newer one has taken its place"), "{message}");
     assert_eq!(lived.told(&second).await, Ok(()), "the new token has its own life");
     assert_eq!(lived.stored().await.1, [Action::RotateToken]);
 }

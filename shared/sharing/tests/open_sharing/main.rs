@@ -5,8 +5,9 @@ mod access;
 #[cfg(test)]
 mod activation;
 #[cfg(test)]
-mod changes;
+mod anything;
 #[cfg(test)]
+mod changes;
 mod directory;
 #[cfg(test)]
 mod features;

@@ -17,7 +17,7 @@ use object_store::{ObjectStoreExt as _, PutPayload};
 use serde_json::{Value, json};
 use sharing::activation::ActivationPages;
 use sharing::ports::{Grant, Holder, SecretHash, TokenStore as _};
-use sharing::server::{ClientAddress, RateLimit, Server, Throttle, URL_LIFE_SECONDS, router};
+use sharing::server::{ClientAddress, Server, Throttle, URL_LIFE_SECONDS, USUAL_LIMIT, router};
 use tables::snapshot::TableReader;
 use testkit::builders::{connector, connector_id, instant};
 use testkit::sharing::{CountedSecrets, FakeCredentials, FakeSigner, InMemorySharing, ManualClock, token_key};
@@ -65,7 +65,7 @@ impl World {
             url_life_seconds: URL_LIFE_SECONDS,
             answer_bytes_max: ANSWER_BYTES_MAX,
             signing: Arc::new(token_key()),
-            throttle: Throttle::new(RateLimit::default()),
+            throttle: Throttle::new(USUAL_LIMIT),
             credentials: Some(Arc::new(FakeCredentials::of(OTHER_SHARE))),
         };
         let secrets = Arc::new(CountedSecrets::default());
