@@ -10,7 +10,7 @@ use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog};
 use delivery::provision::{Provisioning, make_ready, provision};
-use events::command::command;
+use events::command::{StartedAt, command};
 use events::steps::ConnectorReport;
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
@@ -45,6 +45,9 @@ pub enum Input {
         setup: Value,
         /// The execution's ARN.
         execution: String,
+        /// When the execution began.
+        #[serde(default, rename = "startedAt")]
+        started_at: StartedAt,
     },
     /// The share was read back: the connector takes data.
     Ready {
@@ -101,9 +104,11 @@ impl Task for ProvisionConnector {
             clock: &*self.clock,
         };
         let connector = match input {
-            Input::Provision { setup, execution } => {
-                let wanted = events::setup::connector(&setup, self.clock.now())?;
-                provision(ports, wanted, &command(&setup, &execution)?.actor).await?
+            Input::Provision { setup, execution, started_at } => {
+                let now = self.clock.now();
+                let wanted = events::setup::connector(&setup, now)?;
+                let actor = command(&setup, &execution)?.actor;
+                provision(ports, wanted, started_at.or(now), &actor).await?
             }
             Input::Ready { setup, execution } => {
                 let command = command(&setup, &execution)?;
@@ -125,7 +130,7 @@ mod tests {
     use delivery::table::TableName;
     use delivery::timestamp::Timestamp;
     use serde_json::json;
-    use testkit::builders::{PutConnector as _, connector, connector_id, instant};
+    use testkit::builders::{PutConnector as _, audit_entry, connector, connector_id, instant};
     use testkit::lake::InMemoryLake;
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
@@ -216,6 +221,42 @@ mod tests {
         assert!(!state.verify(&revoked, &[]).await.unwrap().ungranted, "it is open");
         assert_eq!(function.handle(ready()).await.unwrap_err().code, FailureCode::ConnectorRevoked);
         assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "it is shut");
+    }
+
+    #[tokio::test]
+    async fn a_set_up_that_began_before_a_revocation_does_not_undo_it() {
+        let state = Arc::new(InMemoryState::default());
+        let function = function(&state, state.clone());
+        let provision = |started_at: i64| {
+            let mut input = json!({"action": "provision", "execution": "arn:e", "setup": {
+                "connectorId": "acme", "teamId": "t", "workflows": "all", "activityLog": false,
+                "recipient": {"type": "token", "secureContact": "data@acme.test"},
+            }});
+            input["startedAt"] = json!(instant(started_at).to_string());
+            function.handle(serde_json::from_value(input).unwrap())
+        };
+        function.handle(provisioned("open")).await.unwrap();
+        // The revocation comes between the set-up's reading and its write.
+        let known = state.connector(&connector_id("acme")).await.unwrap().unwrap();
+        let revoked = known.revoked().unwrap();
+        let (rival, before, after) = (state.clone(), known.clone(), revoked.clone());
+        let calls = state.faults.calls().len();
+        state.faults.meanwhile(calls + 2, move || {
+            let entry = audit_entry(Action::Revoke, 5);
+            let mut change = Box::pin(rival.change_connector(Some(&before), &after, &entry));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(change.as_mut().poll(&mut context).is_ready());
+        });
+        assert_eq!(provision(4).await.unwrap_err().code, FailureCode::SetupConflict);
+        for started_at in [4, 5] {
+            assert_eq!(provision(started_at).await.unwrap_err().code, FailureCode::ConnectorRevoked);
+            assert_eq!(state.connector(&known.id).await.unwrap(), Some(revoked.clone()));
+            assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "what was open is shut");
+        }
+        provision(6).await.unwrap();
+        let anew = state.connector(&known.id).await.unwrap().unwrap();
+        assert_eq!(anew.state, ConnectorState::Provisioning, "one that began behind it sets up anew");
+        assert!(!state.verify(&anew, &[]).await.unwrap().ungranted);
     }
 
     /// A team with this many connectors of each state, none of which takes part in the test.

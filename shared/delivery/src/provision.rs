@@ -3,7 +3,7 @@
 use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
-use crate::lifecycle::{Action, Actor, AuditEntry, Changed};
+use crate::lifecycle::{Action, Actor, AuditEntry, Audited, Changed};
 use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
@@ -14,6 +14,7 @@ use crate::schema::{Column, ColumnType, PublicSchema};
 use crate::share::{check, refused};
 use crate::table::TableName;
 use crate::team::check_room;
+use crate::timestamp::Timestamp;
 
 /// What provisioning needs of the world.
 #[derive(Clone, Copy)]
@@ -40,13 +41,22 @@ impl std::fmt::Debug for Provisioning<'_> {
     }
 }
 
-/// Makes or updates a connector, its share, and the probe table in it. A connector that is ready stays ready.
+/// Makes or updates a connector, its share, and the probe table in it, for a set-up that began then. A connector that is
+/// ready stays ready.
 ///
 /// # Errors
 ///
-/// Codes of phase `setup`.
-pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor) -> Result<Connector, StepError> {
+/// Codes of phase `setup`; `CONNECTOR_REVOKED` if the connector was revoked since the set-up began.
+pub async fn provision(
+    ports: Provisioning<'_>,
+    wanted: Connector,
+    started_at: Timestamp,
+    actor: &Actor,
+) -> Result<Connector, StepError> {
     let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
+    if let Some(existing) = existing.as_ref().filter(|existing| existing.team == wanted.team) {
+        keep_revoked(ports, existing, started_at).await?;
+    }
     let counts = |existing: &Connector| existing.state != ConnectorState::Revoked && existing.team == wanted.team;
     if !existing.as_ref().is_some_and(counts) {
         check_room(ports.runs, &wanted, classify).await?;
@@ -114,6 +124,23 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
     Ok(connector)
 }
 
+/// Refuses a set-up that a revocation came behind: what it may have opened is shut, and it is no set-up anew. The attempt
+/// that loses its write to the revocation begins again here.
+async fn keep_revoked(ports: Provisioning<'_>, connector: &Connector, started_at: Timestamp) -> Result<(), StepError> {
+    if connector.state != ConnectorState::Revoked {
+        return Ok(());
+    }
+    let newest = ports.connectors.audit(&connector.id, 1).await.map_err(classify)?;
+    let since = |change: &Audited| change.entry.action == Action::Revoke && change.entry.at >= started_at;
+    if newest.iter().any(since) { shut(ports, connector).await } else { Ok(()) }
+}
+
+/// Shuts what a set-up may have opened behind a revocation, and refuses it.
+async fn shut(ports: Provisioning<'_>, connector: &Connector) -> Result<(), StepError> {
+    ports.recipients.revoke(connector, ports.clock.now()).await.map_err(classify)?;
+    Err(revoked_meanwhile())
+}
+
 /// Reads back what the backend was asked for: tables, and the recipient's right to read them.
 async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableName]) -> Result<(), StepError> {
     check(&ports.recipients.verify(connector, tables).await.map_err(classify)?)
@@ -129,8 +156,7 @@ async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableN
 pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
     if connector.state == ConnectorState::Revoked {
-        ports.recipients.revoke(&connector, ports.clock.now()).await.map_err(classify)?;
-        return Err(revoked_meanwhile());
+        shut(ports, &connector).await?;
     }
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
     let wanted = tables_of(&connector);

@@ -23,6 +23,20 @@ pub struct Command {
     pub actor: Actor,
 }
 
+/// When an execution began, as its state machine passes it on from its context. One that began before this was passed on
+/// says nothing.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(transparent)]
+pub struct StartedAt(#[serde(with = "text::optional")] Option<Timestamp>);
+
+impl StartedAt {
+    /// The time; `now` if nothing was said.
+    #[must_use]
+    pub fn or(self, now: Timestamp) -> Timestamp {
+        self.0.unwrap_or(now)
+    }
+}
+
 /// What a command left: nothing of the recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -122,6 +136,15 @@ mod tests {
             let refused = read(input).unwrap_err().to_string();
             assert!(refused.starts_with(expected), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_execution_that_does_not_say_when_it_began_begins_now() {
+        let now = Timestamp::EPOCH.plus_seconds(9);
+        let read = |value: Value| serde_json::from_value::<StartedAt>(value).map(|started_at| started_at.or(now));
+        assert_eq!(read(json!("1970-01-01T00:00:07.000Z")).unwrap(), Timestamp::EPOCH.plus_seconds(7));
+        assert_eq!(StartedAt::default().or(now), now);
+        assert!(read(json!("yesterday")).is_err());
     }
 
     #[test]
