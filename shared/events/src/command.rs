@@ -93,12 +93,13 @@ pub fn command(input: &Value, execution: &str) -> Result<Command, StepError> {
     Ok(Command { connector, actor: Actor { execution: execution.to_owned(), requested_by } })
 }
 
-/// Reads what a rotation's input asks for: `overlapSeconds`, 0 to [`OVERLAP_SECONDS_MAX`], and `newLink`.
+/// Reads what a rotation's input asks for: `overlapSeconds`, 0 to [`OVERLAP_SECONDS_MAX`], and `newLink`. It is asked for
+/// when the execution began.
 ///
 /// # Errors
 ///
 /// `CONNECTOR_INVALID` with the path of the property.
-pub fn rotation_wish(input: &Value) -> Result<RotationWish, StepError> {
+pub fn rotation_wish(input: &Value, asked_at: Timestamp) -> Result<RotationWish, StepError> {
     let Value::Object(input) = input else {
         return Err(StepError::new(FailureCode::ConnectorInvalid, "the input must be a JSON object"));
     };
@@ -109,6 +110,7 @@ pub fn rotation_wish(input: &Value) -> Result<RotationWish, StepError> {
     Ok(RotationWish {
         overlap_seconds: overlap_seconds.ok_or_else(|| input.refuse("overlapSeconds", &problem))?,
         new_link: input.flag("newLink", false)?,
+        asked_at,
     })
 }
 
@@ -154,7 +156,9 @@ mod tests {
             (json!({"overlapSeconds": 0, "newLink": true}), 0, true),
             (json!({"overlapSeconds": 2_592_000}), 2_592_000, false),
         ] {
-            assert_eq!(rotation_wish(&input).unwrap(), RotationWish { overlap_seconds, new_link });
+            let asked_at = Timestamp::EPOCH.plus_seconds(1);
+            let wish = RotationWish { overlap_seconds, new_link, asked_at };
+            assert_eq!(rotation_wish(&input, asked_at).unwrap(), wish);
         }
         for (input, expected) in [
             (json!("x"), "CONNECTOR_INVALID: the input must be a JSON object"),
@@ -162,7 +166,7 @@ mod tests {
             (json!({"overlapSeconds": -1}), "CONNECTOR_INVALID: overlapSeconds must be a whole number"),
             (json!({"newLink": "yes"}), "CONNECTOR_INVALID: newLink must be true or false"),
         ] {
-            let refused = rotation_wish(&input).unwrap_err().to_string();
+            let refused = rotation_wish(&input, Timestamp::EPOCH).unwrap_err().to_string();
             assert!(refused.starts_with(expected), "{refused}");
         }
     }
