@@ -568,6 +568,7 @@ pub async fn activation_store_contract(activations: &dyn ActivationStore, catalo
         allowed_ips: vec!["198.51.100.7".to_owned()],
         state: ActivationState::Unused,
         rotation: 3,
+        contact: Some(hash("contact")),
     };
     let grant = Grant {
         connector: holder.clone(),

@@ -179,7 +179,7 @@ pub enum Invitation {
     Open,
     /// The link was used.
     Used,
-    /// No link was sent, nobody knows whether it was, or it has expired.
+    /// No link was sent, nobody knows whether it was, it has expired, or the connector's settings are others since.
     Unsent,
 }
 
