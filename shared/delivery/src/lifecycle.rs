@@ -178,6 +178,31 @@ impl Connector {
         }
     }
 
+    /// The state that its rollout is in: a disabled connector's is the one that it was disabled in.
+    #[must_use]
+    pub fn rollout_state(&self) -> ConnectorState {
+        self.disabled_in.unwrap_or(self.state)
+    }
+
+    /// What a ready connector comes to when its first live delivery is proven.
+    #[must_use]
+    pub fn proven(&self) -> (ConnectorState, Action) {
+        if self.backfill {
+            (ConnectorState::Backfilling, Action::BeginBackfill)
+        } else {
+            (ConnectorState::Active, Action::Activate)
+        }
+    }
+
+    /// Disabled still, and past `ready` when it is enabled, because a live delivery that had begun before was proven;
+    /// nothing if it was disabled in no state that waits for one.
+    #[must_use]
+    pub fn proven_while_disabled(&self) -> Option<Self> {
+        let (proven, _) = self.proven();
+        (self.disabled_in == Some(ConnectorState::Ready))
+            .then(|| Self { disabled_in: Some(proven), ..self.moved(self.state) })
+    }
+
     /// Without a recipient that reads. Nothing is left to go back to or to catch up: it is set up anew or not at all.
     #[must_use]
     pub fn revoked(&self) -> Option<Self> {
@@ -308,6 +333,20 @@ mod tests {
             if let Ok(Some(after)) = before.rotated(a_week(), Invitation::Used, at(9)) {
                 assert_eq!(after.rotated(a_week(), Invitation::Unsent, at(10)), Ok(None), "{state:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_proof_while_it_is_disabled_is_remembered_for_when_it_is_enabled() {
+        for (backfill, enabled) in [(true, ConnectorState::Backfilling), (false, ConnectorState::Active)] {
+            let ready = Connector { backfill, ..connector(ConnectorState::Ready) };
+            assert_eq!(ready.proven_while_disabled(), None, "it is not disabled");
+            let disabled = ready.disabled(at(9)).unwrap().unwrap();
+            assert_eq!(disabled.rollout_state(), ConnectorState::Ready);
+            let proven = disabled.proven_while_disabled().unwrap();
+            assert_eq!((proven.state, proven.missed_since), (ConnectorState::Disabled, Some(at(9))));
+            assert_eq!(proven.proven_while_disabled(), None, "once");
+            assert_eq!(proven.enabled().unwrap().unwrap().state, enabled);
         }
     }
 
