@@ -8,9 +8,10 @@ use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
     Clock, Commit, Connected, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
-    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog,
+    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog, TableStore,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
+use crate::scope::{restore, withdraw};
 use crate::share::{check, refused};
 use crate::table::TableName;
 use crate::team::check_room;
@@ -23,6 +24,8 @@ pub struct Provisioning<'a> {
     pub connectors: &'a dyn ConnectorStore,
     /// Where a team's connectors are counted.
     pub runs: &'a dyn RunStore,
+    /// What is known of the tables.
+    pub tables: &'a dyn TableStore,
     /// The tables' logs.
     pub log: &'a dyn TableLog,
     /// The metadata tables' schemas.
@@ -42,7 +45,7 @@ impl std::fmt::Debug for Provisioning<'_> {
 }
 
 /// Makes or updates a connector, its share, and the probe table in it, for a set-up that began then. A connector that is
-/// ready stays ready.
+/// ready stays ready. Tables of workflows that are not in its scope leave the share before anybody is let in.
 ///
 /// # Errors
 ///
@@ -104,6 +107,7 @@ pub async fn provision(
             connector
         }
     };
+    withdraw(ports.tables, ports.backend, &connector).await.map_err(classify)?;
     match ports.recipients.connect(&connector).await.map_err(classify)? {
         Connected::Ready => {}
         Connected::Foreign => return Err(foreign()),
@@ -147,7 +151,8 @@ async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableN
 }
 
 /// Marks a connector whose probe was read back as ready, takes the probe table out of the share and puts the metadata
-/// tables into it, of no rows yet. An activity log that is not wanted any more leaves the share; its rows stay.
+/// tables into it, of no rows yet. An activity log that is not wanted any more leaves the share; its rows stay. Tables that
+/// went missing come back.
 ///
 /// # Errors
 ///
@@ -163,11 +168,12 @@ pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor
     for table in &wanted {
         make_table(ports.log, ports.files, ports.clock, id, *table).await.map_err(classify)?;
     }
-    let tables: Vec<_> = wanted.into_iter().map(MetadataTable::name).collect();
+    let mut tables: Vec<_> = wanted.into_iter().map(MetadataTable::name).collect();
     ports.backend.add_tables(id, &tables).await.map_err(classify)?;
     if !connector.activity_log {
         ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
     }
+    tables.extend(restore(ports.tables, ports.backend, &connector).await.map_err(classify)?);
     verify(ports, &connector, &tables).await?;
     if connector.state != ConnectorState::Provisioning {
         return Ok(connector);

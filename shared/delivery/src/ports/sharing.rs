@@ -28,6 +28,9 @@ pub trait SharingBackend: Send + Sync {
         Ok(())
     }
 
+    /// Those of these tables that are in the connector's share, in the order in which they are given.
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError>;
+
     /// Takes a table out of the connector's share.
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
 

@@ -19,6 +19,7 @@ async fn the_metadata_tables_of_a_connector_are_put_into_its_share_by_one_reques
     let ports = Provisioning {
         connectors: &state,
         runs: &state,
+        tables: &state,
         log: &lake,
         files: &lake,
         backend: &backend,
