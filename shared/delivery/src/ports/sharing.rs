@@ -227,7 +227,16 @@ pub struct WatchedToken {
 #[async_trait]
 pub trait ExpiryNotice: Send + Sync {
     /// Sends the secure contact a warning without secrets.
-    async fn warn(&self, connector: &Connector, expires_at: Timestamp) -> Result<(), PortError>;
+    async fn warn(&self, connector: &Connector, expires_at: Timestamp, next: NextToken) -> Result<(), PortError>;
+}
+
+/// How a recipient whose token ends comes to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextToken {
+    /// By the link of a rotation, which was sent and can be used.
+    LinkSent,
+    /// By asking for a link.
+    OnRequest,
 }
 
 /// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.

@@ -371,3 +371,29 @@ async fn a_recipient_is_warned_once_at_each_threshold_and_not_of_a_token_that_wa
     lived_again.token(&lived_again.link()).await;
     assert_eq!(watch_tokens(ports, &rotated).await.unwrap().expiring, 0, "it was rotated away");
 }
+
+#[tokio::test]
+async fn who_has_the_next_link_is_told_to_use_it_and_is_told_to_ask_when_that_has_expired() {
+    let lived = Lived::new().await;
+    lived.world.clock.advance(DAY);
+    lived.invite().await;
+    lived.token(&lived.link()).await;
+    let rotated = lived.rotate(RotationWish { overlap_seconds: 30 * 86_400, ..a_week() }).await.unwrap();
+    lived.link();
+    let notice = MailedNotice::new(lived.mailer.clone());
+    let ports = Watching {
+        connectors: &lived.state,
+        tokens: &*lived.world.sharing,
+        notice: &notice,
+        clock: &*lived.world.clock,
+    };
+    for (days, said, not_said) in
+        [(0, "was sent already", "for a new activation link"), (23, "for a new activation link", "was sent already")]
+    {
+        lived.world.clock.advance(days * DAY);
+        assert_eq!(watch_tokens(ports, &rotated).await.unwrap().warnings, 1);
+        let mail = lived.mailer.take().unwrap();
+        assert!(mail.body.contains(said) && !mail.body.contains(not_said), "{}", mail.body);
+        assert!(!mail.body.contains("://"), "nothing in it opens anything");
+    }
+}
