@@ -119,7 +119,7 @@ fn links_between_pages_lead_somewhere() {
 fn the_table_of_states_and_commands_is_what_the_rules_do() {
     let operations = page("operations.md");
     let now = testkit::builders::instant(0);
-    let wish = RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false };
+    let wish = RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false, asked_at: now };
     let cell = |after: Result<Option<Connector>, Refusal>| match after {
         Ok(None) => "–".to_owned(),
         Ok(Some(after)) => format!("`{}`", after.state.as_str()),

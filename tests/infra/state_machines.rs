@@ -411,6 +411,17 @@ fn a_rotation_mails_before_it_ends_anything() {
     assert_eq!(names, ["connectorId.$", "rotation.$", "tokensEndAt.$"]);
 }
 
+/// A step that is tried again is told from a command that is given again by when the execution began.
+#[test]
+fn a_step_that_another_execution_would_mean_otherwise_is_told_when_its_own_began() {
+    let told = [("setup-connector.asl.json", "ProvisionConnector"), ("rotate-token.asl.json", "InviteRecipient")];
+    for (machine, name) in told {
+        let mut steps = tasks().into_iter().filter(|task| task.machine == machine && task.name == name);
+        let payload = &steps.next().unwrap().body["Parameters"]["Payload"];
+        assert_eq!(payload["startedAt.$"], "$$.Execution.StartTime", "{machine}: {name}");
+    }
+}
+
 #[test]
 fn neither_contact_nor_link_leaves_the_set_up() {
     for task in tasks().into_iter().filter(|task| task.machine == "setup-connector.asl.json") {

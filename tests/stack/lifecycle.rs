@@ -178,6 +178,32 @@ async fn an_enabling_whose_catch_up_left_something_says_so_and_goes_on_when_it_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_live_delivery_that_is_proven_while_its_connector_is_disabled_brings_the_history_behind_the_enabling() {
+    let (stack, team) = (Stack::of_this_test(), unique());
+    let old = Run::small(&team, "w-1", 2);
+    old.announce(&stack).await;
+    stack.recorded(&team, "w-1", &old.run).await;
+    let place = Place::of_team(&team, json!({"backfill": true})).await;
+    said(&stack.command("DisableConnector", &place.connector, json!({})).await);
+    let live = Run::small(&team, "w-1", 3);
+    live.announce(&stack).await;
+    stack.recorded(&team, "w-1", &live.run).await;
+    // As a delivery that had begun before.
+    let ended = stack.execute("DeliverRun", &live.deliver_input(&[&place.connector])).await;
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+    tests::until("the rollout is noted", async || {
+        stack.audit(&place.connector).await.contains(&"begin-backfill".to_owned()).then_some(())
+    })
+    .await;
+    assert_eq!(stack.connector_state(&place.connector).await, "disabled");
+    said(&stack.command("EnableConnector", &place.connector, json!({})).await);
+    assert_eq!(stack.connector_state(&place.connector).await, "active");
+    let mut expected = [names_of(&[&old], 2), names_of(&[&live], 3)].concat();
+    expected.sort();
+    assert_eq!(names(&stack, &place.profile, &place.connector).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_that_cannot_be_are_refused_by_name() {
     let stack = Stack::of_this_test();
     let connector = unique();

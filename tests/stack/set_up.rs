@@ -1,7 +1,7 @@
 //! Setting a connector up, and the recipient's first steps.
 
 use serde_json::{Value, json};
-use tests::{Run, Stack, contact_of, set_up_input, unique};
+use tests::{Place, Run, Stack, contact_of, set_up_input, table_name, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_is_consumed_by_the_button_and_by_nothing_else() {
@@ -108,4 +108,53 @@ async fn a_connector_id_belongs_to_one_team() {
     assert!(taken.cause.unwrap_or_default().contains("CONNECTOR_TAKEN"));
     let other_case = stack.set_up(&connector.to_uppercase(), "team-one", json!({})).await;
     assert_eq!(other_case.status, if connector == connector.to_uppercase() { "SUCCEEDED" } else { "FAILED" });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_puts_back_what_was_taken_out_of_the_share_and_takes_out_what_is_not_in_scope() {
+    let place = Place::new().await;
+    let (kept, left) = (place.run(), place.run());
+    for run in [&kept, &left] {
+        place.deliver(run).await;
+    }
+    let set_up = async |workflows: Value| {
+        let more = json!({"backfill": false, "workflows": workflows});
+        let ended = place.stack.set_up(&place.connector, &place.team, more).await;
+        assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+    };
+    let of_workflow = async |run: &Run| {
+        let label = table_name(&run.workflow, "");
+        let tables = place.tables().await;
+        tables.into_iter().filter(|table| table.starts_with(&label)).collect::<Vec<_>>()
+    };
+    let both = |run: &Run| ["LATEST", "V1"].map(|suffix| table_name(&run.workflow, suffix));
+    place.unshare(&kept.workflow).await;
+    assert_eq!(of_workflow(&kept).await, both(&kept)[..1]);
+    set_up(json!("all")).await;
+    assert_eq!(of_workflow(&kept).await, both(&kept));
+    assert_eq!(place.read_workflow(&kept.workflow, "V1").await.rows.len(), 3);
+    place.deliver(&Run::small(&place.team, &kept.workflow, 1)).await;
+
+    set_up(json!([kept.workflow])).await;
+    assert_eq!(of_workflow(&left).await, Vec::<String>::new());
+    assert_eq!(of_workflow(&kept).await, both(&kept));
+    set_up(json!("all")).await;
+    assert_eq!(of_workflow(&left).await, both(&left), "its data was never deleted");
+    assert_eq!(place.read_workflow(&left.workflow, "LATEST").await.rows.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_with_another_contact_replaces_the_unused_link() {
+    let stack = Stack::of_this_test();
+    let (team, connector, right) = (unique(), unique(), unique());
+    assert_eq!(stack.set_up(&connector, &team, json!({})).await.status, "SUCCEEDED");
+    let wrong = stack.activation_links(&connector).await.pop().unwrap();
+    let recipient = json!({"recipient": {"type": "token", "secureContact": contact_of(&right)}});
+    for _ in 0..2 {
+        assert_eq!(stack.set_up(&connector, &team, recipient.clone()).await.status, "SUCCEEDED");
+    }
+    let links = stack.activation_links(&right).await;
+    assert_eq!(links.len(), 1, "one e-mail to the right contact");
+    assert_eq!(stack.http.post(&wrong).send().await.unwrap().status(), 410);
+    assert_eq!(stack.http.post(&links[0]).send().await.unwrap().status(), 200);
 }

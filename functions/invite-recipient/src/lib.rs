@@ -12,7 +12,7 @@ use delivery::ids::ConnectorId;
 use delivery::ports::{Clock, ConnectorStore, Inviter};
 use delivery::provision::invite;
 use delivery::rotate::{Rotating, rotate};
-use events::command::{command, rotation_wish};
+use events::command::{StartedAt, command, rotation_wish};
 use events::steps::ConnectorInput;
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
@@ -42,6 +42,9 @@ pub enum Input {
         rotate: Value,
         /// The execution's ARN.
         execution: String,
+        /// When the execution began.
+        #[serde(default, rename = "startedAt")]
+        started_at: StartedAt,
     },
     /// Invite the recipient of a connector, unless that was done.
     Invite(ConnectorInput),
@@ -79,8 +82,9 @@ impl Task for InviteRecipient {
     async fn handle(&self, input: Input) -> Result<(), StepError> {
         match input {
             Input::Invite(input) => invite(&*self.connectors, &*self.inviter, &*self.clock, &input.connector_id).await,
-            Input::Rotate { rotate: words, execution } => {
-                let (command, wish) = (command(&words, &execution)?, rotation_wish(&words)?);
+            Input::Rotate { rotate: words, execution, started_at } => {
+                let command = command(&words, &execution)?;
+                let wish = rotation_wish(&words, started_at.or(self.clock.now()))?;
                 let ports = Rotating { connectors: &*self.connectors, inviter: &*self.inviter, clock: &*self.clock };
                 rotate(ports, &command.connector, wish, &command.actor).await.map(drop)
             }
@@ -91,7 +95,7 @@ impl Task for InviteRecipient {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
-    use testkit::builders::{PutConnector as _, connector};
+    use testkit::builders::{PutConnector as _, connector, instant};
     use testkit::sharing::{InMemorySharing, ManualClock, RecordingMailer};
     use testkit::state::InMemoryState;
 
@@ -120,5 +124,28 @@ mod tests {
         }
         assert!(mailer.take().unwrap().body.contains("an earlier credential"));
         assert!(mailer.take().is_none(), "a rotation that is under way is gone on with");
+    }
+
+    #[tokio::test]
+    async fn a_new_link_is_sent_once_for_an_execution_and_once_more_for_another() {
+        let (state, mailer) = (Arc::new(InMemoryState::default()), Arc::new(RecordingMailer::default()));
+        state.put_connector(&connector("acme", "t")).await.unwrap();
+        let manual = Arc::new(ManualClock::at_seconds(0));
+        let clock: Arc<dyn Clock> = manual.clone();
+        let sharing = Arc::new(InMemorySharing::default());
+        let inviter = LinkInviter::new(sharing, mailer.clone(), "https://share.test/delta-sharing", clock.clone());
+        let function = InviteRecipient { connectors: state, inviter: Arc::new(inviter), clock };
+        for started_at in [-1, 60] {
+            for mails in [1, 0] {
+                let rotate = json!({"connectorId": "acme", "newLink": true});
+                let input =
+                    json!({"rotate": rotate, "execution": "arn:e", "startedAt": instant(started_at).to_string()});
+                function.handle(serde_json::from_value(input).unwrap()).await.unwrap();
+                assert_eq!(usize::from(mailer.take().is_some()), mails, "{started_at}: the step is tried again");
+                assert!(mailer.take().is_none());
+                manual.advance(1);
+            }
+            manual.advance(60);
+        }
     }
 }

@@ -10,7 +10,7 @@ use aws::dynamo::DynamoStore;
 use aws::sqs::MetadataQueue;
 use delivery::backfill::{
     ActivityPorts, BackfillFailure, BackfillId, Beginning, Begun, Counts, Coverage, Left, Phase, PlanPorts, Request,
-    begin, classify, coverage, deliver_activity, find, finish, plan, settle,
+    begin, classify, coverage, deliver_activity, find, finish, plan, settle, state_of,
 };
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
@@ -259,7 +259,12 @@ impl PlanBackfill {
         let connector = &request.connector;
         let failures = self.pages.failures(connector, backfill, FAILURES_REPORTED_MAX).await.map_err(classify)?;
         let left = Left::by(&failures);
-        let state = finish(&*self.connectors, &*self.clock, request, progress.revision, left, actor).await?;
+        let state = if progress.page == 0 {
+            // Nothing was to be done, so there is nothing that could have come to its end.
+            state_of(&*self.connectors, connector).await?
+        } else {
+            finish(&*self.connectors, &*self.clock, request, progress.revision, left, actor).await?
+        };
         let key = events::backfill::report_key(connector, backfill);
         let report = Report::of(connector, state, &progress, left, self.clock.now(), key);
         let whole = serde_json::to_string(&report.with_failures(&failures)).map_err(|error| {

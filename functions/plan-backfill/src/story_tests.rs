@@ -541,6 +541,44 @@ async fn a_connector_without_backfill_is_active_at_once() {
 }
 
 #[tokio::test]
+async fn a_rollout_that_meets_a_disabled_connector_begins_when_that_is_enabled() {
+    for backfill in [true, false] {
+        let mut world = World::with(Connector { backfill, ..connector("acme", "t") }).await;
+        world.lies("w-1", "old", 1, "a").await;
+        let live = world.announced("w-1", "live", &["acme"]).await;
+        let now = world.clock.now();
+        world.change(Changes::Disable, |known| known.disabled(now).unwrap().unwrap()).await;
+        world.ended(&delivery_key(&connector_id("acme"), &live.key), shared()).await;
+        for _ in 0..2 {
+            assert_eq!(world.backfill(json!({"rollout": true})).await.unwrap()["state"], "disabled");
+        }
+        assert_eq!(world.shared(), names(&["live"]), "nothing is delivered to it");
+
+        world.change(Changes::Enable, |known| known.enabled().unwrap().unwrap()).await;
+        let report = world.backfill(json!({"catchUp": true})).await.unwrap();
+        let history = u64::from(backfill);
+        assert_eq!((&report["state"], &report["counts"]["delivered"]), (&json!("active"), &json!(history)));
+        let begun = if backfill { Changes::BeginBackfill } else { Changes::Activate };
+        let actions = world.actions().await;
+        assert_eq!(actions[..4], [Changes::Disable, begun, Changes::Enable, Changes::CatchUp], "{backfill}");
+        assert_eq!(actions.get(4), backfill.then_some(&Changes::Activate));
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_that_is_only_noted_ends_nothing_of_a_connector_that_is_enabled_meanwhile() {
+    let world = World::with(Connector { backfill: true, ..connector("acme", "t") }).await;
+    let now = world.clock.now();
+    world.change(Changes::Disable, |known| known.disabled(now).unwrap().unwrap()).await;
+    let (command, execution) = (json!({"connectorId": "acme", "rollout": true}), "arn:e");
+    let progress = world.task("plan", &command, execution, &Value::Null).await.unwrap();
+    world.change(Changes::Enable, |known| known.enabled().unwrap().unwrap()).await;
+    let report = world.task("finish", &command, execution, &progress).await.unwrap();
+    assert_eq!(report["state"], "backfilling", "its history is still to come");
+    assert_eq!(world.connector().await.missed_since, Some(now));
+}
+
+#[tokio::test]
 async fn a_rollout_that_was_stopped_is_brought_to_its_end_by_a_backfill_and_not_by_a_part_of_one() {
     let mut world = World::with(Connector { state: ConnectorState::Backfilling, ..connector("acme", "t") }).await;
     world.lies("w-1", "old", 1, "a").await;

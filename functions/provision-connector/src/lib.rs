@@ -8,9 +8,11 @@ use aws::dynamo::DynamoStore;
 use backends::Backends;
 use delivery::failure::StepError;
 use delivery::ids::ConnectorId;
-use delivery::ports::{Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog};
+use delivery::ports::{
+    Clock, ConnectorStore, MetadataFiles, RecipientBackend, RunStore, SharingBackend, TableLog, TableStore,
+};
 use delivery::provision::{Provisioning, make_ready, provision};
-use events::command::command;
+use events::command::{StartedAt, command};
 use events::steps::ConnectorReport;
 use lambda::{Environment, SettingsError, Subject, SystemClock, Task};
 use serde::Deserialize;
@@ -22,6 +24,7 @@ use tables::metadata::ObjectStoreMetadataFiles;
 pub struct ProvisionConnector {
     connectors: Arc<dyn ConnectorStore>,
     runs: Arc<dyn RunStore>,
+    tables: Arc<dyn TableStore>,
     backend: Arc<dyn SharingBackend>,
     recipients: Arc<dyn RecipientBackend>,
     log: Arc<dyn TableLog>,
@@ -45,6 +48,9 @@ pub enum Input {
         setup: Value,
         /// The execution's ARN.
         execution: String,
+        /// When the execution began.
+        #[serde(default, rename = "startedAt")]
+        started_at: StartedAt,
     },
     /// The share was read back: the connector takes data.
     Ready {
@@ -71,7 +77,8 @@ impl Task for ProvisionConnector {
         );
         Ok(Self {
             connectors: store.clone(),
-            runs: store,
+            runs: store.clone(),
+            tables: store,
             backend: backends.sharing(),
             recipients: backends.recipients(),
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
@@ -94,6 +101,7 @@ impl Task for ProvisionConnector {
         let ports = Provisioning {
             connectors: &*self.connectors,
             runs: &*self.runs,
+            tables: &*self.tables,
             log: &*self.log,
             files: &*self.files,
             backend: &*self.backend,
@@ -101,9 +109,11 @@ impl Task for ProvisionConnector {
             clock: &*self.clock,
         };
         let connector = match input {
-            Input::Provision { setup, execution } => {
-                let wanted = events::setup::connector(&setup, self.clock.now())?;
-                provision(ports, wanted, &command(&setup, &execution)?.actor).await?
+            Input::Provision { setup, execution, started_at } => {
+                let now = self.clock.now();
+                let wanted = events::setup::connector(&setup, now)?;
+                let actor = command(&setup, &execution)?.actor;
+                provision(ports, wanted, started_at.or(now), &actor).await?
             }
             Input::Ready { setup, execution } => {
                 let command = command(&setup, &execution)?;
@@ -122,10 +132,10 @@ mod tests {
     use delivery::lifecycle::{Action, Actor, AuditEntry};
     use delivery::metadata::MetadataTable;
     use delivery::ports::{Connected, PortError, ShareReport};
-    use delivery::table::TableName;
+    use delivery::table::{LatestTable, Membership, Mirrored, TableName};
     use delivery::timestamp::Timestamp;
     use serde_json::json;
-    use testkit::builders::{PutConnector as _, connector, connector_id, instant};
+    use testkit::builders::{PutConnector as _, audit_entry, connector, connector_id, instant, schema_of, workflow_id};
     use testkit::lake::InMemoryLake;
     use testkit::sharing::ManualClock;
     use testkit::state::InMemoryState;
@@ -159,6 +169,7 @@ mod tests {
         ProvisionConnector {
             connectors: state.clone(),
             runs: state.clone(),
+            tables: state.clone(),
             backend: state.clone(),
             recipients,
             log: lake.clone(),
@@ -216,6 +227,109 @@ mod tests {
         assert!(!state.verify(&revoked, &[]).await.unwrap().ungranted, "it is open");
         assert_eq!(function.handle(ready()).await.unwrap_err().code, FailureCode::ConnectorRevoked);
         assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "it is shut");
+    }
+
+    #[tokio::test]
+    async fn a_set_up_that_began_before_a_revocation_does_not_undo_it() {
+        let state = Arc::new(InMemoryState::default());
+        let function = function(&state, state.clone());
+        let provision = |started_at: i64| {
+            let mut input = json!({"action": "provision", "execution": "arn:e", "setup": {
+                "connectorId": "acme", "teamId": "t", "workflows": "all", "activityLog": false,
+                "recipient": {"type": "token", "secureContact": "data@acme.test"},
+            }});
+            input["startedAt"] = json!(instant(started_at).to_string());
+            function.handle(serde_json::from_value(input).unwrap())
+        };
+        function.handle(provisioned("open")).await.unwrap();
+        // The revocation comes between the set-up's reading and its write.
+        let known = state.connector(&connector_id("acme")).await.unwrap().unwrap();
+        let revoked = known.revoked().unwrap();
+        let (rival, before, after) = (state.clone(), known.clone(), revoked.clone());
+        let calls = state.faults.calls().len();
+        state.faults.meanwhile(calls + 2, move || {
+            let entry = audit_entry(Action::Revoke, 5);
+            let mut change = Box::pin(rival.change_connector(Some(&before), &after, &entry));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(change.as_mut().poll(&mut context).is_ready());
+        });
+        assert_eq!(provision(4).await.unwrap_err().code, FailureCode::SetupConflict);
+        for started_at in [4, 5] {
+            assert_eq!(provision(started_at).await.unwrap_err().code, FailureCode::ConnectorRevoked);
+            assert_eq!(state.connector(&known.id).await.unwrap(), Some(revoked.clone()));
+            assert!(state.verify(&revoked, &[]).await.unwrap().ungranted, "what was open is shut");
+        }
+        provision(6).await.unwrap();
+        let anew = state.connector(&known.id).await.unwrap().unwrap();
+        assert_eq!(anew.state, ConnectorState::Provisioning, "one that began behind it sets up anew");
+        assert!(!state.verify(&anew, &[]).await.unwrap().ungranted);
+    }
+
+    /// A workflow of acme with so many version tables, which was delivered, and one more that was not shared yet.
+    async fn delivered(state: &InMemoryState, workflow: &str, versions: u32) {
+        let (acme, workflow) = (connector_id("acme"), workflow_id(workflow));
+        let mut newest = None;
+        for n in 1..=versions {
+            let schema = schema_of(&format!("f-{n}"));
+            let table = state.open_schema_version(&acme, &workflow, &schema, instant(0)).await.unwrap();
+            state.add_table(&acme, &table.name).await.unwrap();
+            state.version_table_shared(&acme, &workflow, &table.fingerprint).await.unwrap();
+            newest = Some(table);
+        }
+        state.open_schema_version(&acme, &workflow, &schema_of("f-0"), instant(0)).await.unwrap();
+        let newest = newest.unwrap();
+        let mirrored = Mirrored { source: newest.name, source_version: 0, newest_finished_at: instant(0) };
+        let latest = LatestTable { table_version: 0, mirrored, shared: Membership::Shared };
+        state.put_latest(&acme, &workflow, &latest).await.unwrap();
+        state.add_table(&acme, &TableName::latest(&newest.label)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_set_up_puts_back_what_is_missing_and_takes_out_what_is_not_in_scope() {
+        let state = Arc::new(InMemoryState::default());
+        let function = function(&state, state.clone());
+        let set_up = async |workflows: serde_json::Value| {
+            let input = json!({"action": "provision", "execution": "arn:e", "setup": {
+                "connectorId": "acme", "teamId": "t", "workflows": workflows,
+                "recipient": {"type": "token", "secureContact": "data@acme.test"},
+            }});
+            function.handle(serde_json::from_value(input).unwrap()).await.unwrap();
+            let opened = state.shared_tables(&connector_id("acme"));
+            let ready = json!({"action": "ready", "execution": "arn:e", "setup": {"connectorId": "acme"}});
+            function.handle(serde_json::from_value(ready).unwrap()).await.unwrap();
+            opened
+        };
+        let of_workflows = |tables: Vec<TableName>| {
+            let names = tables.into_iter().map(|table| table.as_str().to_owned());
+            names.filter(|name| name.starts_with("WF_")).collect::<Vec<_>>()
+        };
+        let shared = || of_workflows(state.shared_tables(&connector_id("acme")));
+        let take_out = async |tables: &[&str]| {
+            for table in tables {
+                state.remove_table(&connector_id("acme"), &TableName::from_stored(*table)).await.unwrap();
+            }
+        };
+        set_up(json!("all")).await;
+        delivered(&state, "a", 3).await;
+        delivered(&state, "b", 1).await;
+        let whole = ["WF_A__LATEST", "WF_A__V1", "WF_A__V2", "WF_A__V3", "WF_B__LATEST", "WF_B__V1"];
+        assert_eq!(shared(), whole);
+
+        take_out(&["WF_A__V1", "WF_A__V3", "WF_B__LATEST"]).await;
+        set_up(json!("all")).await;
+        let without_oldest: Vec<_> = whole.into_iter().filter(|table| *table != "WF_A__V1").collect();
+        assert_eq!(shared(), without_oldest, "an older one may have been taken out to make room");
+        take_out(&["WF_A__LATEST"]).await;
+        set_up(json!("all")).await;
+        assert_eq!(shared(), whole);
+
+        let opened = set_up(json!(["b"])).await;
+        assert_eq!(of_workflows(opened), whole[4..], "before anybody is let in");
+        assert_eq!(shared(), whole[4..]);
+        set_up(json!(["a", "c"])).await;
+        assert_eq!(shared(), whole[..4], "what comes back into scope comes back whole");
+        set_up(json!("all")).await;
+        assert_eq!(shared(), whole);
     }
 
     /// A team with this many connectors of each state, none of which takes part in the test.
@@ -291,6 +405,7 @@ mod tests {
         let function = ProvisionConnector {
             connectors: state.clone(),
             runs: state.clone(),
+            tables: state.clone(),
             backend: state.clone(),
             recipients: state.clone(),
             log: lake.clone(),

@@ -73,6 +73,7 @@ impl Task for PublishRun {
 
 #[cfg(test)]
 mod tests {
+    use delivery::connector::{Connector, ConnectorState};
     use delivery::ports::{RunConnectors, RunStore as _};
     use delivery::schema::PublicSchema;
     use delivery::staged::{RejectedRows, StagedFile, StagedRun, staged_file_key};
@@ -109,7 +110,7 @@ mod tests {
         let function = PublishRun {
             deliveries: state.clone(),
             manifests: Arc::new(manifests),
-            tables: state,
+            tables: state.clone(),
             log: Arc::new(ObjectStoreTableLog::new(bucket.clone())),
             clock: Arc::new(ManualClock::at_seconds(0)),
         };
@@ -129,6 +130,10 @@ mod tests {
         for _ in 0..2 {
             let output = function.handle(serde_json::from_value(input.clone()).unwrap()).await.unwrap();
             assert_eq!(serde_json::to_value(output).unwrap(), expected);
+            // Its rollout is where it was when it was disabled.
+            let disabled_in = Some(ConnectorState::Ready);
+            let disabled = Connector { state: ConnectorState::Disabled, disabled_in, ..connector("acme", "t") };
+            state.put_connector(&disabled).await.unwrap();
         }
         let commit = "connectors/acme/WF_W_1__V1/_delta_log/00000000000000000000.json";
         let commit = bucket.get(&commit.into()).await.unwrap().bytes().await.unwrap();

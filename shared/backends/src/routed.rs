@@ -90,6 +90,10 @@ impl SharingBackend for Routed {
         self.of_id(connector).await?.add_tables(connector, tables).await
     }
 
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError> {
+        self.of_id(connector).await?.present(connector, tables).await
+    }
+
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         self.of_id(connector).await?.remove_table(connector, table).await
     }
@@ -154,6 +158,8 @@ mod tests {
             let second = TableName::from_stored("WF_A__V2");
             routed.add_tables(&made.id, &[table.clone(), second.clone()]).await.unwrap();
             assert_eq!(home.shared_tables(&made.id), [table.clone(), second.clone()]);
+            let present = routed.present(&made.id, std::slice::from_ref(&second)).await.unwrap();
+            assert_eq!(present, std::slice::from_ref(&second));
             routed.remove_table(&made.id, &second).await.unwrap();
             assert!(routed.verify(&made, std::slice::from_ref(&table)).await.unwrap().is_good());
             routed.refresh_table(&made.id, &table).await.unwrap();

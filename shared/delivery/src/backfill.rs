@@ -219,7 +219,7 @@ pub enum Begun {
 }
 
 /// Begins a backfill. A rollout's moves its connector on: `ready` becomes `backfilling`, or `active` if history is not
-/// wanted. Beginning again is harmless.
+/// wanted. If that is disabled, its rollout begins when it is enabled. Beginning again is harmless.
 ///
 /// # Errors
 ///
@@ -232,7 +232,11 @@ pub async fn begin(
     request: &Request,
     actor: &Actor,
 ) -> Result<Beginning, StepError> {
-    let connector = taking(connectors, &request.connector).await?;
+    let connector = found(connectors, &request.connector).await?;
+    if (request.purpose, connector.state) == (Purpose::Rollout, ConnectorState::Disabled) {
+        return postpone(connectors, clock, &connector, actor).await;
+    }
+    check_takes_data(&connector)?;
     coverage_of(&connector, request, None)?;
     // A rollout is begun by a proven live delivery.
     let waits = connector.state == ConnectorState::Ready && request.purpose != Purpose::Rollout;
@@ -245,11 +249,8 @@ pub async fn begin(
     let mut revision = connector.revision;
     let begun = match (request.purpose, connector.state) {
         (Purpose::Rollout, ConnectorState::Ready) => {
-            let (state, action, begun) = if connector.backfill {
-                (ConnectorState::Backfilling, Action::BeginBackfill, Begun::WithHistory)
-            } else {
-                (ConnectorState::Active, Action::Activate, Begun::Done)
-            };
+            let (state, action) = connector.proven();
+            let begun = if connector.backfill { Begun::WithHistory } else { Begun::Done };
             let moved = connector.moved(state);
             change(connectors, clock, &connector, &moved, action, actor).await?;
             revision = moved.revision;
@@ -262,6 +263,29 @@ pub async fn begin(
         (Purpose::Rollout | Purpose::Operator, _) => Begun::WithHistory,
     };
     Ok(Beginning { begun, revision })
+}
+
+/// Notes on a disabled connector that its rollout is to begin: the catch-up behind its enabling is the whole history then.
+async fn postpone(
+    connectors: &dyn ConnectorStore,
+    clock: &dyn Clock,
+    connector: &Connector,
+    actor: &Actor,
+) -> Result<Beginning, StepError> {
+    if let Some(proven) = connector.proven_while_disabled() {
+        let (_, action) = connector.proven();
+        change(connectors, clock, connector, &proven, action, actor).await?;
+    }
+    Ok(Beginning { begun: Begun::Done, revision: connector.revision })
+}
+
+/// The state of a connector, for the report of a backfill that had nothing to do: it moves no connector on.
+///
+/// # Errors
+///
+/// As [`begin`], of a connector that is not there.
+pub async fn state_of(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<ConnectorState, StepError> {
+    Ok(found(connectors, id).await?.state)
 }
 
 /// What a backfill covers, by its connector as it is now. Each page asks: a connector that was disabled meanwhile gets
@@ -373,13 +397,21 @@ async fn disabled_since(connectors: &dyn ConnectorStore, id: &ConnectorId, revis
 }
 
 async fn taking(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<Connector, StepError> {
-    let connector = connectors.connector(id).await.map_err(classify)?;
+    let connector = found(connectors, id).await?;
+    check_takes_data(&connector)?;
+    Ok(connector)
+}
+
+async fn found(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<Connector, StepError> {
+    let missing =
+        || StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist; start SetupConnector first");
+    connectors.connector(id).await.map_err(classify)?.ok_or_else(missing)
+}
+
+fn check_takes_data(connector: &Connector) -> Result<(), StepError> {
     let refused = |code, message: &str| Err(StepError::new(code, message));
-    let Some(connector) = connector else {
-        return refused(FailureCode::ConnectorNotFound, "the connector does not exist; start SetupConnector first");
-    };
     match connector.state {
-        ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => Ok(connector),
+        ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => Ok(()),
         ConnectorState::Provisioning => refused(
             FailureCode::ConnectorNotReady,
             "the connector is not set up to its end; start SetupConnector again with the same input",

@@ -27,6 +27,7 @@ pub mod redrive;
 pub mod rotate;
 pub mod run;
 pub mod schema;
+mod scope;
 pub mod share;
 pub mod stage;
 pub mod staged;

@@ -128,6 +128,8 @@ pub struct RotationWish {
     pub overlap_seconds: u32,
     /// Whether a rotation that is under way is replaced by another: its link went astray.
     pub new_link: bool,
+    /// When it was asked for. What began since is no reason to begin another: asked for once, begun once.
+    pub asked_at: Timestamp,
 }
 
 /// The rules. Each gives the connector as the command leaves it, as the next revision of its record, or nothing if it
@@ -176,6 +178,31 @@ impl Connector {
         }
     }
 
+    /// The state that its rollout is in: a disabled connector's is the one that it was disabled in.
+    #[must_use]
+    pub fn rollout_state(&self) -> ConnectorState {
+        self.disabled_in.unwrap_or(self.state)
+    }
+
+    /// What a ready connector comes to when its first live delivery is proven.
+    #[must_use]
+    pub fn proven(&self) -> (ConnectorState, Action) {
+        if self.backfill {
+            (ConnectorState::Backfilling, Action::BeginBackfill)
+        } else {
+            (ConnectorState::Active, Action::Activate)
+        }
+    }
+
+    /// Disabled still, and past `ready` when it is enabled, because a live delivery that had begun before was proven;
+    /// nothing if it was disabled in no state that waits for one.
+    #[must_use]
+    pub fn proven_while_disabled(&self) -> Option<Self> {
+        let (proven, _) = self.proven();
+        (self.disabled_in == Some(ConnectorState::Ready))
+            .then(|| Self { disabled_in: Some(proven), ..self.moved(self.state) })
+    }
+
     /// Without a recipient that reads. Nothing is left to go back to or to catch up: it is set up anew or not at all.
     #[must_use]
     pub fn revoked(&self) -> Option<Self> {
@@ -189,7 +216,8 @@ impl Connector {
     /// With another rotation, or nothing if the newest one is what is asked for: it is gone on with.
     ///
     /// A rotation is under way while its link can be used, and then until the tokens of before have ended. It is
-    /// another one that is asked for if a new link is wanted, or if tokens shall end earlier than it has them end.
+    /// another one that is asked for if a new link is wanted and it began before that was, or if tokens shall end earlier
+    /// than it has them end.
     ///
     /// # Errors
     ///
@@ -207,7 +235,8 @@ impl Connector {
                 Invitation::Used => newest.tokens_end_at,
                 Invitation::Open | Invitation::Unsent => newest.began_at.plus_seconds(LINK_LIFE_SECONDS),
             };
-            !wish.new_link && tokens_end_at >= newest.tokens_end_at && now < settled_at
+            let goes_on = !wish.new_link && now < settled_at;
+            tokens_end_at >= newest.tokens_end_at && (goes_on || newest.began_at >= wish.asked_at)
         });
         let next = Rotation { number: self.rotation_number() + 1, began_at: now, tokens_end_at };
         Ok((!under_way).then(|| Self { rotation: Some(next), ..self.moved(self.state) }))
@@ -248,8 +277,15 @@ mod tests {
         }
     }
 
-    const WEEK: RotationWish = RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false };
-    const AT_ONCE: RotationWish = RotationWish { overlap_seconds: 0, new_link: false };
+    /// The wish of an execution that began later than every rotation of these tests.
+    fn a_week() -> RotationWish {
+        let asked_at = at(100 * LINK_LIFE_SECONDS);
+        RotationWish { overlap_seconds: OVERLAP_SECONDS_DEFAULT, new_link: false, asked_at }
+    }
+
+    fn no_overlap() -> RotationWish {
+        RotationWish { overlap_seconds: 0, ..a_week() }
+    }
 
     #[test]
     fn every_command_is_decided_in_every_state() {
@@ -270,7 +306,7 @@ mod tests {
             assert_eq!(before.disabled(at(9)).map(state_of), disabled, "disabling {state:?}");
             assert_eq!(before.enabled().map(state_of), enabled, "enabling {state:?}");
             assert_eq!(state_of(before.revoked()), revoked, "revoking {state:?}");
-            assert_eq!(before.rotated(WEEK, Invitation::Used, at(9)).map(state_of), rotated, "rotating {state:?}");
+            assert_eq!(before.rotated(a_week(), Invitation::Used, at(9)).map(state_of), rotated, "rotating {state:?}");
             let changes = [before.disabled(at(9)), before.enabled(), Ok(before.revoked())];
             for after in changes.into_iter().flatten().flatten() {
                 assert_eq!(after.revision, before.revision + 1);
@@ -294,9 +330,23 @@ mod tests {
             if let Ok(Some(after)) = before.enabled() {
                 assert_eq!(after.enabled(), Ok(None));
             }
-            if let Ok(Some(after)) = before.rotated(WEEK, Invitation::Used, at(9)) {
-                assert_eq!(after.rotated(WEEK, Invitation::Unsent, at(10)), Ok(None), "{state:?}");
+            if let Ok(Some(after)) = before.rotated(a_week(), Invitation::Used, at(9)) {
+                assert_eq!(after.rotated(a_week(), Invitation::Unsent, at(10)), Ok(None), "{state:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_proof_while_it_is_disabled_is_remembered_for_when_it_is_enabled() {
+        for (backfill, enabled) in [(true, ConnectorState::Backfilling), (false, ConnectorState::Active)] {
+            let ready = Connector { backfill, ..connector(ConnectorState::Ready) };
+            assert_eq!(ready.proven_while_disabled(), None, "it is not disabled");
+            let disabled = ready.disabled(at(9)).unwrap().unwrap();
+            assert_eq!(disabled.rollout_state(), ConnectorState::Ready);
+            let proven = disabled.proven_while_disabled().unwrap();
+            assert_eq!((proven.state, proven.missed_since), (ConnectorState::Disabled, Some(at(9))));
+            assert_eq!(proven.proven_while_disabled(), None, "once");
+            assert_eq!(proven.enabled().unwrap().unwrap().state, enabled);
         }
     }
 
@@ -315,7 +365,8 @@ mod tests {
     #[test]
     fn a_rotation_that_is_under_way_is_gone_on_with() {
         let began = 1_000;
-        let rotated = connector(ConnectorState::Active).rotated(WEEK, Invitation::Used, at(began)).unwrap().unwrap();
+        let rotated =
+            connector(ConnectorState::Active).rotated(a_week(), Invitation::Used, at(began)).unwrap().unwrap();
         let week_later = began + LINK_LIFE_SECONDS;
         let expected = Rotation { number: 1, began_at: at(began), tokens_end_at: at(week_later) };
         assert_eq!(rotated.rotation, Some(expected));
@@ -323,23 +374,45 @@ mod tests {
             rotated.rotated(wish, invitation, at(seconds)).unwrap().map(|next| next.rotation.unwrap())
         };
         for (wish, invitation, seconds, is_another) in [
-            (WEEK, Invitation::Unsent, began, false),
-            (WEEK, Invitation::Open, began + 1, false),
-            (WEEK, Invitation::Used, week_later - 1, false),
-            (WEEK, Invitation::Used, week_later, true),
-            (WEEK, Invitation::Open, week_later, true),
-            (WEEK, Invitation::Unsent, week_later, true),
-            (AT_ONCE, Invitation::Open, began + 1, true),
-            (AT_ONCE, Invitation::Used, began + 1, true),
-            (RotationWish { new_link: true, ..WEEK }, Invitation::Open, began + 1, true),
+            (a_week(), Invitation::Unsent, began, false),
+            (a_week(), Invitation::Open, began + 1, false),
+            (a_week(), Invitation::Used, week_later - 1, false),
+            (a_week(), Invitation::Used, week_later, true),
+            (a_week(), Invitation::Open, week_later, true),
+            (a_week(), Invitation::Unsent, week_later, true),
+            (no_overlap(), Invitation::Open, began + 1, true),
+            (no_overlap(), Invitation::Used, began + 1, true),
+            (RotationWish { new_link: true, ..a_week() }, Invitation::Open, began + 1, true),
         ] {
             let next = again(wish, invitation, seconds);
             assert_eq!(next.is_some(), is_another, "{wish:?} {invitation:?} {seconds}");
             assert!(next.is_none_or(|next| next.number == 2));
         }
-        let at_once = connector(ConnectorState::Active).rotated(AT_ONCE, Invitation::Used, at(5)).unwrap().unwrap();
-        assert_eq!(at_once.rotated(AT_ONCE, Invitation::Open, at(6)), Ok(None), "its link can still be used");
-        assert!(at_once.rotated(AT_ONCE, Invitation::Used, at(6)).unwrap().is_some(), "its own token ends as well");
+        let at_once =
+            connector(ConnectorState::Active).rotated(no_overlap(), Invitation::Used, at(5)).unwrap().unwrap();
+        assert_eq!(at_once.rotated(no_overlap(), Invitation::Open, at(6)), Ok(None), "its link can still be used");
+        assert!(
+            at_once.rotated(no_overlap(), Invitation::Used, at(6)).unwrap().is_some(),
+            "its own token ends as well"
+        );
+    }
+
+    #[test]
+    fn a_rotation_that_began_since_it_was_asked_for_is_the_one_that_was_asked_for() {
+        let rotated =
+            connector(ConnectorState::Active).rotated(a_week(), Invitation::Used, at(1_000)).unwrap().unwrap();
+        for (asked_at, overlap_seconds, is_another) in [
+            (999, OVERLAP_SECONDS_DEFAULT, false),
+            (1_000, OVERLAP_SECONDS_DEFAULT, false),
+            (1_001, OVERLAP_SECONDS_DEFAULT, true),
+            (999, 0, true),
+        ] {
+            let wish = RotationWish { overlap_seconds, new_link: true, asked_at: at(asked_at) };
+            for invitation in [Invitation::Unsent, Invitation::Open, Invitation::Used] {
+                let next = rotated.rotated(wish, invitation, at(1_002)).unwrap();
+                assert_eq!(next.is_some(), is_another, "{wish:?} {invitation:?}");
+            }
+        }
     }
 
     #[test]

@@ -256,6 +256,9 @@ pub trait TableStore: Send + Sync {
         fingerprint: &Fingerprint,
     ) -> Result<(), PortError>;
 
+    /// Every version table of a connector with its workflow, in the order of workflows and numbers.
+    async fn version_tables(&self, connector: &ConnectorId) -> Result<Vec<(WorkflowId, VersionTable)>, PortError>;
+
     /// What is known of a workflow's `__LATEST`.
     async fn latest(&self, connector: &ConnectorId, workflow: &WorkflowId) -> Result<Option<LatestTable>, PortError>;
 

@@ -3,17 +3,19 @@
 use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
-use crate::lifecycle::{Action, Actor, AuditEntry, Changed};
+use crate::lifecycle::{Action, Actor, AuditEntry, Audited, Changed};
 use crate::metadata::MetadataTable;
 use crate::metadata_writer::{make_table, tables_of};
 use crate::ports::{
     Clock, Commit, Connected, ConnectorStore, DataChange, Invitation, Inviter, MetadataFiles, PortError, PortErrorKind,
-    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog,
+    Provisioned, RecipientBackend, Refused, RunStore, SharingBackend, TableLog, TableStore,
 };
 use crate::schema::{Column, ColumnType, PublicSchema};
+use crate::scope::{restore, withdraw};
 use crate::share::{check, refused};
 use crate::table::TableName;
 use crate::team::check_room;
+use crate::timestamp::Timestamp;
 
 /// What provisioning needs of the world.
 #[derive(Clone, Copy)]
@@ -22,6 +24,8 @@ pub struct Provisioning<'a> {
     pub connectors: &'a dyn ConnectorStore,
     /// Where a team's connectors are counted.
     pub runs: &'a dyn RunStore,
+    /// What is known of the tables.
+    pub tables: &'a dyn TableStore,
     /// The tables' logs.
     pub log: &'a dyn TableLog,
     /// The metadata tables' schemas.
@@ -40,13 +44,22 @@ impl std::fmt::Debug for Provisioning<'_> {
     }
 }
 
-/// Makes or updates a connector, its share, and the probe table in it. A connector that is ready stays ready.
+/// Makes or updates a connector, its share, and the probe table in it, for a set-up that began then. A connector that is
+/// ready stays ready. Tables of workflows that are not in its scope leave the share before anybody is let in.
 ///
 /// # Errors
 ///
-/// Codes of phase `setup`.
-pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor) -> Result<Connector, StepError> {
+/// Codes of phase `setup`; `CONNECTOR_REVOKED` if the connector was revoked since the set-up began.
+pub async fn provision(
+    ports: Provisioning<'_>,
+    wanted: Connector,
+    started_at: Timestamp,
+    actor: &Actor,
+) -> Result<Connector, StepError> {
     let existing = ports.connectors.connector(&wanted.id).await.map_err(classify)?;
+    if let Some(existing) = existing.as_ref().filter(|existing| existing.team == wanted.team) {
+        keep_revoked(ports, existing, started_at).await?;
+    }
     let counts = |existing: &Connector| existing.state != ConnectorState::Revoked && existing.team == wanted.team;
     if !existing.as_ref().is_some_and(counts) {
         check_room(ports.runs, &wanted, classify).await?;
@@ -94,6 +107,7 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
             connector
         }
     };
+    withdraw(ports.tables, ports.backend, &connector).await.map_err(classify)?;
     match ports.recipients.connect(&connector).await.map_err(classify)? {
         Connected::Ready => {}
         Connected::Foreign => return Err(foreign()),
@@ -114,13 +128,31 @@ pub async fn provision(ports: Provisioning<'_>, wanted: Connector, actor: &Actor
     Ok(connector)
 }
 
+/// Refuses a set-up that a revocation came behind: what it may have opened is shut, and it is no set-up anew. The attempt
+/// that loses its write to the revocation begins again here.
+async fn keep_revoked(ports: Provisioning<'_>, connector: &Connector, started_at: Timestamp) -> Result<(), StepError> {
+    if connector.state != ConnectorState::Revoked {
+        return Ok(());
+    }
+    let newest = ports.connectors.audit(&connector.id, 1).await.map_err(classify)?;
+    let since = |change: &Audited| change.entry.action == Action::Revoke && change.entry.at >= started_at;
+    if newest.iter().any(since) { shut(ports, connector).await } else { Ok(()) }
+}
+
+/// Shuts what a set-up may have opened behind a revocation, and refuses it.
+async fn shut(ports: Provisioning<'_>, connector: &Connector) -> Result<(), StepError> {
+    ports.recipients.revoke(connector, ports.clock.now()).await.map_err(classify)?;
+    Err(revoked_meanwhile())
+}
+
 /// Reads back what the backend was asked for: tables, and the recipient's right to read them.
 async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableName]) -> Result<(), StepError> {
     check(&ports.recipients.verify(connector, tables).await.map_err(classify)?)
 }
 
 /// Marks a connector whose probe was read back as ready, takes the probe table out of the share and puts the metadata
-/// tables into it, of no rows yet. An activity log that is not wanted any more leaves the share; its rows stay.
+/// tables into it, of no rows yet. An activity log that is not wanted any more leaves the share; its rows stay. Tables that
+/// went missing come back.
 ///
 /// # Errors
 ///
@@ -129,19 +161,19 @@ async fn verify(ports: Provisioning<'_>, connector: &Connector, tables: &[TableN
 pub async fn make_ready(ports: Provisioning<'_>, id: &ConnectorId, actor: &Actor) -> Result<Connector, StepError> {
     let connector = ports.connectors.connector(id).await.map_err(classify)?.ok_or_else(not_found)?;
     if connector.state == ConnectorState::Revoked {
-        ports.recipients.revoke(&connector, ports.clock.now()).await.map_err(classify)?;
-        return Err(revoked_meanwhile());
+        shut(ports, &connector).await?;
     }
     ports.backend.remove_table(id, &TableName::probe()).await.map_err(classify)?;
     let wanted = tables_of(&connector);
     for table in &wanted {
         make_table(ports.log, ports.files, ports.clock, id, *table).await.map_err(classify)?;
     }
-    let tables: Vec<_> = wanted.into_iter().map(MetadataTable::name).collect();
+    let mut tables: Vec<_> = wanted.into_iter().map(MetadataTable::name).collect();
     ports.backend.add_tables(id, &tables).await.map_err(classify)?;
     if !connector.activity_log {
         ports.backend.remove_table(id, &MetadataTable::ActivityLog.name()).await.map_err(classify)?;
     }
+    tables.extend(restore(ports.tables, ports.backend, &connector).await.map_err(classify)?);
     verify(ports, &connector, &tables).await?;
     if connector.state != ConnectorState::Provisioning {
         return Ok(connector);

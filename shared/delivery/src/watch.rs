@@ -4,10 +4,13 @@
 
 use std::fmt;
 
-use crate::connector::{Connector, ConnectorState};
+use crate::connector::{Connector, ConnectorState, Rotation};
 use crate::failure::{FailureCode, StepError};
 use crate::ids::ConnectorId;
-use crate::ports::{Clock, ConnectorStore, ExpiryNotice, PortError, PortErrorKind, TokenWatch, WatchedToken};
+use crate::lifecycle::LINK_LIFE_SECONDS;
+use crate::ports::{
+    Clock, ConnectorStore, ExpiryNotice, NextToken, PortError, PortErrorKind, TokenWatch, WatchedToken,
+};
 use crate::timestamp::Timestamp;
 
 /// How many days before a token's end its recipient is warned.
@@ -62,6 +65,14 @@ impl WatchedToken {
         self.warned_days.is_none_or(|warned| warned > nearest).then_some(nearest)
     }
 
+    /// How the token's recipient comes to the next one. A rotation has the token end soon, and has sent a link before.
+    #[must_use]
+    pub fn next(&self, connector: &Connector, now: Timestamp) -> NextToken {
+        let link_is_out =
+            |newest: Rotation| newest.number > self.rotation && now < newest.began_at.plus_seconds(LINK_LIFE_SECONDS);
+        if connector.rotation.is_some_and(link_is_out) { NextToken::LinkSent } else { NextToken::OnRequest }
+    }
+
     /// Whether the token ends within [`EXPIRING_DAYS`] and has not ended.
     #[must_use]
     pub fn is_expiring(&self, now: Timestamp) -> bool {
@@ -97,7 +108,7 @@ pub async fn watch_tokens(ports: Watching<'_>, connector: &Connector) -> Result<
         }
         seen.expiring += u32::from(token.is_expiring(now));
         let Some(days) = token.warning_due(now) else { continue };
-        match ports.notice.warn(connector, token.expires_at).await {
+        match ports.notice.warn(connector, token.expires_at, token.next(connector, now)).await {
             Ok(()) => {}
             Err(error) if error.kind == PortErrorKind::Denied => seen.refused += 1,
             Err(error) => return Err(classify(error)),

@@ -23,6 +23,20 @@ pub struct Command {
     pub actor: Actor,
 }
 
+/// When an execution began, as its state machine passes it on from its context. One that began before this was passed on
+/// says nothing.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(transparent)]
+pub struct StartedAt(#[serde(with = "text::optional")] Option<Timestamp>);
+
+impl StartedAt {
+    /// The time; `now` if nothing was said.
+    #[must_use]
+    pub fn or(self, now: Timestamp) -> Timestamp {
+        self.0.unwrap_or(now)
+    }
+}
+
 /// What a command left: nothing of the recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,12 +93,13 @@ pub fn command(input: &Value, execution: &str) -> Result<Command, StepError> {
     Ok(Command { connector, actor: Actor { execution: execution.to_owned(), requested_by } })
 }
 
-/// Reads what a rotation's input asks for: `overlapSeconds`, 0 to [`OVERLAP_SECONDS_MAX`], and `newLink`.
+/// Reads what a rotation's input asks for: `overlapSeconds`, 0 to [`OVERLAP_SECONDS_MAX`], and `newLink`. It is asked for
+/// when the execution began.
 ///
 /// # Errors
 ///
 /// `CONNECTOR_INVALID` with the path of the property.
-pub fn rotation_wish(input: &Value) -> Result<RotationWish, StepError> {
+pub fn rotation_wish(input: &Value, asked_at: Timestamp) -> Result<RotationWish, StepError> {
     let Value::Object(input) = input else {
         return Err(StepError::new(FailureCode::ConnectorInvalid, "the input must be a JSON object"));
     };
@@ -95,6 +110,7 @@ pub fn rotation_wish(input: &Value) -> Result<RotationWish, StepError> {
     Ok(RotationWish {
         overlap_seconds: overlap_seconds.ok_or_else(|| input.refuse("overlapSeconds", &problem))?,
         new_link: input.flag("newLink", false)?,
+        asked_at,
     })
 }
 
@@ -125,13 +141,24 @@ mod tests {
     }
 
     #[test]
+    fn an_execution_that_does_not_say_when_it_began_begins_now() {
+        let now = Timestamp::EPOCH.plus_seconds(9);
+        let read = |value: Value| serde_json::from_value::<StartedAt>(value).map(|started_at| started_at.or(now));
+        assert_eq!(read(json!("1970-01-01T00:00:07.000Z")).unwrap(), Timestamp::EPOCH.plus_seconds(7));
+        assert_eq!(StartedAt::default().or(now), now);
+        assert!(read(json!("yesterday")).is_err());
+    }
+
+    #[test]
     fn a_rotation_overlaps_for_a_week_unless_told_otherwise_and_a_month_at_most() {
         for (input, overlap_seconds, new_link) in [
             (json!({}), 604_800, false),
             (json!({"overlapSeconds": 0, "newLink": true}), 0, true),
             (json!({"overlapSeconds": 2_592_000}), 2_592_000, false),
         ] {
-            assert_eq!(rotation_wish(&input).unwrap(), RotationWish { overlap_seconds, new_link });
+            let asked_at = Timestamp::EPOCH.plus_seconds(1);
+            let wish = RotationWish { overlap_seconds, new_link, asked_at };
+            assert_eq!(rotation_wish(&input, asked_at).unwrap(), wish);
         }
         for (input, expected) in [
             (json!("x"), "CONNECTOR_INVALID: the input must be a JSON object"),
@@ -139,7 +166,7 @@ mod tests {
             (json!({"overlapSeconds": -1}), "CONNECTOR_INVALID: overlapSeconds must be a whole number"),
             (json!({"newLink": "yes"}), "CONNECTOR_INVALID: newLink must be true or false"),
         ] {
-            let refused = rotation_wish(&input).unwrap_err().to_string();
+            let refused = rotation_wish(&input, Timestamp::EPOCH).unwrap_err().to_string();
             assert!(refused.starts_with(expected), "{refused}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use delivery::connector::Connector;
-use delivery::ports::{ExpiryNotice, PortError};
+use delivery::ports::{ExpiryNotice, NextToken, PortError};
 use delivery::timestamp::Timestamp;
 
 use crate::ports::{Mail, Mailer};
@@ -32,7 +32,7 @@ impl MailedNotice {
 #[async_trait]
 impl ExpiryNotice for MailedNotice {
     /// A recipient without a secure contact reads without a token.
-    async fn warn(&self, connector: &Connector, expires_at: Timestamp) -> Result<(), PortError> {
+    async fn warn(&self, connector: &Connector, expires_at: Timestamp, next: NextToken) -> Result<(), PortError> {
         let Some(recipient) = connector.recipient.token() else { return Ok(()) };
         let share = connector.share_name();
         let mail = Mail {
@@ -43,11 +43,23 @@ impl ExpiryNotice for MailedNotice {
                  \n\
                  the credential (config.share) for the data share \"{share}\" works until {}.\n\
                  \n\
-                 Ask the person at your data provider who arranged the share for a new activation link. The present \
-                 credential goes on until its end, so that you can change over without a gap.\n",
+                 {} The present credential goes on until its end, so that you can change over without a gap.\n",
                 expires_at.minute_text(),
+                advice(next),
             ),
         };
         self.mailer.send(mail).await
+    }
+}
+
+fn advice(next: NextToken) -> &'static str {
+    match next {
+        NextToken::LinkSent => {
+            "An activation link for the next one was sent already: use it before then. If you cannot find that e-mail, \
+             ask the person at your data provider who arranged the share."
+        }
+        NextToken::OnRequest => {
+            "Ask the person at your data provider who arranged the share for a new activation link."
+        }
     }
 }

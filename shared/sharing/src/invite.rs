@@ -10,7 +10,7 @@ use delivery::lifecycle::LINK_LIFE_SECONDS;
 use delivery::ports::{Clock, HostedCredentials, Invitation, Inviter, PortError, PortErrorKind, WaitingCredential};
 use delivery::timestamp::Timestamp;
 
-use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretSource};
+use crate::ports::{Activation, ActivationState, ActivationStore, Mail, Mailed, Mailer, SecretHash, SecretSource};
 use crate::secrets::OsSecrets;
 use crate::{activation, server};
 
@@ -59,7 +59,11 @@ impl Inviter for LinkInviter {
         let newest = newest.filter(|(activation, _)| activation.rotation >= connector.rotation_number());
         Ok(newest.map_or(Invitation::Unsent, |(activation, mailed)| match activation.state {
             ActivationState::Used => Invitation::Used,
-            ActivationState::Unused if mailed == Mailed::Yes && now < activation.expires_at => Invitation::Open,
+            ActivationState::Unused
+                if mailed == Mailed::Yes && now < activation.expires_at && is_as_set_up(&activation, connector) =>
+            {
+                Invitation::Open
+            }
             ActivationState::Unused | ActivationState::Replaced | ActivationState::Revoked => Invitation::Unsent,
         }))
     }
@@ -78,6 +82,7 @@ impl Inviter for LinkInviter {
             allowed_ips: recipient.allowed_ips.clone(),
             state: ActivationState::Unused,
             rotation: connector.rotation_number(),
+            contact: Some(hash_of(recipient)),
         };
         self.activations.put(&link, &activation).await?;
         let url = format!("{}{}/{}", self.host_url, activation::PREFIX, code.reveal());
@@ -137,6 +142,19 @@ fn token_recipient(connector: &Connector) -> Result<&TokenRecipient, PortError> 
         let source = "only a token recipient is invited by a link";
         PortError::new(PortErrorKind::InvalidData, "invite a recipient", source)
     })
+}
+
+/// Whether a link went to the contact that the connector names, and hands out the token that it says.
+fn is_as_set_up(activation: &Activation, connector: &Connector) -> bool {
+    connector.recipient.token().is_some_and(|recipient| {
+        activation.token_lifetime_days == recipient.token_lifetime_days
+            && activation.allowed_ips == recipient.allowed_ips
+            && activation.contact.as_ref().is_none_or(|contact| *contact == hash_of(recipient))
+    })
+}
+
+fn hash_of(recipient: &TokenRecipient) -> SecretHash {
+    SecretHash::of(recipient.secure_contact.reveal())
 }
 
 fn subject(connector: &Connector) -> String {

@@ -53,6 +53,12 @@ impl SecretHash {
         Self(hex::encode(Sha256::digest(presented.as_bytes())))
     }
 
+    /// A hash that was stored before.
+    #[must_use]
+    pub fn from_stored(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// The hash in hex, for a store's key.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -192,6 +198,8 @@ pub struct Activation {
     pub state: ActivationState,
     /// The connector's rotation that the link belongs to.
     pub rotation: u32,
+    /// The SHA-256 of the secure contact that the link was made for; links of before that was kept have none.
+    pub contact: Option<SecretHash>,
 }
 
 /// Where an activation link is in its life (its expiry aside).

@@ -236,6 +236,14 @@ impl SharingBackend for InMemorySharing {
         })
     }
 
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError> {
+        self.call("look into a share", |inner| {
+            let missing = || PortError::new(PortErrorKind::NotFound, "look into a share", "the share is not there");
+            let share = inner.share(connector).ok_or_else(missing)?;
+            Ok(tables.iter().filter(|table| share.tables.contains(table)).cloned().collect())
+        })
+    }
+
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {
         self.call("remove table", |inner| {
             if let Some(share) = inner.share(connector) {
@@ -637,6 +645,7 @@ pub async fn activation_store_contract(activations: &dyn ActivationStore, catalo
         allowed_ips: vec!["198.51.100.7".to_owned()],
         state: ActivationState::Unused,
         rotation: 3,
+        contact: Some(hash("contact")),
     };
     let grant = Grant {
         connector: holder.clone(),

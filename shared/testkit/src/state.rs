@@ -424,6 +424,15 @@ impl TableStore for InMemoryState {
         })
     }
 
+    async fn version_tables(&self, connector: &ConnectorId) -> Result<Vec<(WorkflowId, VersionTable)>, PortError> {
+        self.call("list a connector's version tables", |inner| {
+            let mine = inner.versions.iter().filter(|((of, _), _)| of == connector);
+            Ok(mine
+                .flat_map(|((_, workflow), tables)| tables.iter().map(|it| (workflow.clone(), it.clone())))
+                .collect())
+        })
+    }
+
     async fn latest(&self, connector: &ConnectorId, workflow: &WorkflowId) -> Result<Option<LatestTable>, PortError> {
         self.call("read the state of a latest table", |inner| {
             Ok(inner.latest.get(&(connector.clone(), workflow.clone())).cloned())
@@ -498,6 +507,13 @@ impl SharingBackend for InMemoryState {
             let share = inner.shares.get_mut(&share_key(connector)).filter(|(holder, _)| holder == connector);
             share.ok_or_else(|| missing("put a table into a share"))?.1.insert(table.clone());
             Ok(())
+        })
+    }
+
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError> {
+        self.call("look which tables are in a share", |inner| {
+            let (_, shared) = inner.shares.get(&share_key(connector)).ok_or_else(|| missing("look into a share"))?;
+            Ok(tables.iter().filter(|table| shared.contains(table)).cloned().collect())
         })
     }
 

@@ -231,6 +231,11 @@ pub async fn table_store_contract(tables: &dyn TableStore, prefix: &str) {
     let unknown = Fingerprint::from_stored("f-unknown");
     let error = tables.version_table_shared(&connector, &dash, &unknown).await.expect_err("an unopened table");
     assert_eq!(error.kind, PortErrorKind::NotFound);
+    let listed = tables.version_tables(&connector).await.expect("list");
+    let shared = VersionTable { shared: Membership::Shared, ..first.clone() };
+    let other = open(&dot, "f-2").await;
+    let expected = [(&dash, shared), (&dash, second), (&dot, stranger), (&dot, other)];
+    assert_eq!(listed, expected.map(|(workflow, table)| (workflow.clone(), table)), "each connector's own, in order");
 
     assert_eq!(tables.latest(&connector, &dash).await.expect("read"), None);
     let latest = |table_version, source_version, shared| LatestTable {
@@ -530,6 +535,9 @@ pub async fn sharing_backend_contract(backend: &dyn SharingBackend, prefix: &str
 
     backend.add_table(&mine.id, &table).await.expect("add");
     backend.add_table(&mine.id, &table).await.expect("adding twice is no error");
+    let asked = [TableName::from_stored("WF_A__LATEST"), table.clone()];
+    assert_eq!(backend.present(&mine.id, &asked).await.expect("look"), std::slice::from_ref(&table));
     backend.remove_table(&mine.id, &table).await.expect("remove");
     backend.remove_table(&mine.id, &table).await.expect("removing what is not there is no error");
+    assert_eq!(backend.present(&mine.id, &asked).await.expect("look"), []);
 }

@@ -45,6 +45,7 @@ impl<S: OpenStore> Story<'_, S> {
             allowed_ips: Vec::new(),
             state: ActivationState::Unused,
             rotation,
+            contact: None,
         };
         self.store.put(&self.hash(link), &activation).await.expect("put");
     }

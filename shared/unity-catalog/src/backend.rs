@@ -45,6 +45,7 @@ const RACES_MAX: usize = 3;
 
 const PROVISION: &str = "make a connector's share";
 const ADD: &str = "put tables into a share";
+const LIST: &str = "look which tables are in a share";
 const REMOVE: &str = "take a table out of a share";
 
 /// Where a deployment's tables are registered.
@@ -475,6 +476,11 @@ impl SharingBackend for UnityCatalogBackend {
 
     async fn add_tables(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<(), PortError> {
         self.put_tables(connector, tables).await
+    }
+
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError> {
+        let share = self.own_share(LIST, connector).await?;
+        Ok(tables.iter().filter(|table| self.object(&share, connector, table).is_some()).cloned().collect())
     }
 
     /// Takes a table out of the share. Its registration stays: it hides nothing, and holds its path for us.

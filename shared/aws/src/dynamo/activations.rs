@@ -144,7 +144,11 @@ pub(super) fn activation_item(link: &SecretHash, activation: &Activation) -> Wri
         ("state", text(state_text(activation.state))),
         ("rotation", number(activation.rotation)),
     ];
-    Write::put(Key::activation(link), attributes).when_new()
+    let write = Write::put(Key::activation(link), attributes).when_new();
+    match &activation.contact {
+        Some(contact) => write.with("contact_sha256", text(contact.as_str())),
+        None => write,
+    }
 }
 
 pub(super) fn read_activation(item: &Item, operation: &'static str) -> Result<Activation, PortError> {
@@ -158,6 +162,7 @@ pub(super) fn read_activation(item: &Item, operation: &'static str) -> Result<Ac
         state: attributes.read("state", state_of)?,
         // Links of before there were rotations have none.
         rotation: attributes.optional_number("rotation")?.unwrap_or(0),
+        contact: attributes.optional_text("contact_sha256")?.map(SecretHash::from_stored),
     })
 }
 

@@ -52,6 +52,14 @@ impl Write {
         Self::new(key, Kind::Put(item))
     }
 
+    /// Puts one attribute more.
+    pub(super) fn with(mut self, name: &str, value: AttributeValue) -> Self {
+        if let Kind::Put(item) = &mut self.kind {
+            item.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     pub(super) fn delete(key: Key) -> Self {
         Self::new(key, Kind::Delete)
     }

@@ -1,5 +1,7 @@
 //! Shares and the tokens that open them, as the sharing server asks for them.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use delivery::connector::{Connector, SHARE_SCHEMA};
 use delivery::ids::{ConnectorId, ID_BYTES_MAX};
@@ -55,6 +57,11 @@ impl SharingBackend for DynamoStore {
         }
         let found = self.get(ADD, key).await?;
         found.map(drop).ok_or_else(|| PortError::new(PortErrorKind::Unavailable, ADD, "the table does not read back"))
+    }
+
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError> {
+        let shared: HashSet<_> = self.tables(connector).await?.into_iter().map(|table| table.name).collect();
+        Ok(tables.iter().filter(|table| shared.contains(table)).cloned().collect())
     }
 
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError> {

@@ -22,6 +22,7 @@ const OPEN: &str = "open a schema version";
 const AIM: &str = "note the table version that a load aims at";
 const LOADED: &str = "note that a run is loaded";
 const SHARED: &str = "note that a table is shared";
+const TABLES: &str = "list a connector's version tables";
 const LATEST: &str = "read the state of a latest table";
 const PUT_LATEST: &str = "note the state of a latest table";
 
@@ -130,6 +131,17 @@ impl TableStore for DynamoStore {
             Written::Done(_) => Ok(()),
             Written::Refused(_) => Err(unopened(SHARED)),
         }
+    }
+
+    async fn version_tables(&self, connector: &ConnectorId) -> Result<Vec<(WorkflowId, VersionTable)>, PortError> {
+        let items = self.list(TABLES, Key::all_of(connector, "TABLE")).await?;
+        let read = |item| {
+            let workflow = Attributes::of(item, TABLES).read("workflow_id", |id| WorkflowId::new(id).ok())?;
+            Ok((workflow, read_table(item, TABLES)?))
+        };
+        let mut tables = items.iter().map(read).collect::<Result<Vec<_>, PortError>>()?;
+        tables.sort_by(|(a, one), (b, other)| (a, one.schema_version).cmp(&(b, other.schema_version)));
+        Ok(tables)
     }
 
     async fn latest(&self, connector: &ConnectorId, workflow: &WorkflowId) -> Result<Option<LatestTable>, PortError> {

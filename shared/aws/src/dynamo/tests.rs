@@ -289,10 +289,14 @@ fn an_activation_is_written_and_read_as_its_fixture() {
         allowed_ips: Vec::new(),
         state: ActivationState::Unused,
         rotation: 2,
+        contact: Some(SecretHash::of("data@acme.test")),
     };
     let link = SecretHash::of("a code");
     let item = golden("activation", &activations::activation_item(&link, &activation));
     assert_eq!(activations::read_activation(&item, "read").unwrap(), activation);
+    let of_before = Activation { contact: None, ..activation.clone() };
+    let item = activations::activation_item(&link, &of_before).item();
+    assert_eq!(activations::read_activation(&item, "read").unwrap(), of_before);
     golden("newest activation", &activations::newest_item(&link, &activation, None));
 }
 

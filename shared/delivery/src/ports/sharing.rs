@@ -28,6 +28,9 @@ pub trait SharingBackend: Send + Sync {
         Ok(())
     }
 
+    /// Those of these tables that are in the connector's share, in the order in which they are given.
+    async fn present(&self, connector: &ConnectorId, tables: &[TableName]) -> Result<Vec<TableName>, PortError>;
+
     /// Takes a table out of the connector's share.
     async fn remove_table(&self, connector: &ConnectorId, table: &TableName) -> Result<(), PortError>;
 
@@ -179,7 +182,7 @@ pub enum Invitation {
     Open,
     /// The link was used.
     Used,
-    /// No link was sent, nobody knows whether it was, or it has expired.
+    /// No link was sent, nobody knows whether it was, it has expired, or the connector's settings are others since.
     Unsent,
 }
 
@@ -224,7 +227,16 @@ pub struct WatchedToken {
 #[async_trait]
 pub trait ExpiryNotice: Send + Sync {
     /// Sends the secure contact a warning without secrets.
-    async fn warn(&self, connector: &Connector, expires_at: Timestamp) -> Result<(), PortError>;
+    async fn warn(&self, connector: &Connector, expires_at: Timestamp, next: NextToken) -> Result<(), PortError>;
+}
+
+/// How a recipient whose token ends comes to the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextToken {
+    /// By the link of a rotation, which was sent and can be used.
+    LinkSent,
+    /// By asking for a link.
+    OnRequest,
 }
 
 /// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.

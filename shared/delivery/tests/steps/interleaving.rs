@@ -77,6 +77,13 @@ impl TableStore for HeldUp<'_> {
         self.0.state.latest(connector, workflow).await
     }
 
+    async fn version_tables(
+        &self,
+        connector: &ConnectorId,
+    ) -> Result<Vec<(delivery::ids::WorkflowId, VersionTable)>, PortError> {
+        self.0.state.version_tables(connector).await
+    }
+
     async fn put_latest(
         &self,
         connector: &ConnectorId,

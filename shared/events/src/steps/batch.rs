@@ -438,7 +438,8 @@ pub struct LoadedTable {
     /// What the connector's share is served by.
     #[serde(with = "text::one", default = "open")]
     pub backend: Backend,
-    /// The connector's state when the runs were loaded. Executions that began before it was passed on have none.
+    /// The state of the connector's rollout when the runs were loaded. Executions that began before it was passed on have
+    /// none.
     #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
     pub connector_state: Option<ConnectorState>,
     /// The revision of the connector's record then.
@@ -480,7 +481,7 @@ impl LoadedTable {
             membership: table.shared,
             schema_digest,
             backend: connector.backend,
-            connector_state: Some(connector.state),
+            connector_state: Some(connector.rollout_state()),
             connector_revision: Some(connector.revision),
             runs: runs.iter().map(loaded).collect(),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use delivery::connector::{Connector, Recipient, SecureContact, TokenRecipient};
 use delivery::ports::{Invitation, Inviter as _, PortErrorKind};
 use http::{Request, StatusCode};
 use sharing::invite::LinkInviter;
@@ -169,4 +170,36 @@ async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
     assert_eq!(invited.send("POST", &link).await.status, StatusCode::OK);
     invited.world.clock.advance(7 * DAY);
     assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Used, "used");
+}
+
+#[tokio::test]
+async fn an_unused_link_of_other_settings_counts_as_unsent_and_gives_way_to_one_for_the_right_contact() {
+    let invited = invited().await;
+    let acme = connector("acme", "team");
+    let of = |contact: &str, token_lifetime_days: u16, allowed_ips: &[&str]| Connector {
+        recipient: Recipient::Token(TokenRecipient {
+            secure_contact: SecureContact::new(contact).unwrap(),
+            token_lifetime_days,
+            allowed_ips: allowed_ips.iter().map(ToString::to_string).collect(),
+        }),
+        ..acme.clone()
+    };
+    let (mut wrong, mut sent) = (acme.clone(), invited.link().await);
+    for right in
+        [of("ada@acme.test", 365, &[]), of("ada@acme.test", 30, &[]), of("ada@acme.test", 30, &["198.51.100.0/24"])]
+    {
+        assert_eq!(invited.inviter.invitation(&wrong).await.unwrap(), Invitation::Open);
+        assert_eq!(invited.inviter.invitation(&right).await.unwrap(), Invitation::Unsent);
+        invited.inviter.invite(&right, instant(NOW)).await.unwrap();
+        let mail = invited.mailer.take().unwrap();
+        assert_eq!(mail.to, "ada@acme.test");
+        assert!(invited.send("POST", &sent).await.text().contains("newer link"), "the one of before is replaced");
+        let line = mail.body.lines().find(|line| line.contains("://")).unwrap();
+        (wrong, sent) = (right, line.strip_prefix("https://sharing.test").unwrap().to_owned());
+    }
+    assert_eq!(invited.send("POST", &sent).await.status, StatusCode::OK);
+    let grants = invited.world.sharing.grants();
+    let grant = grants.iter().find(|grant| grant.allowed_ips == ["198.51.100.0/24"]).unwrap();
+    assert_eq!(grant.expires_at, instant(NOW + 30 * DAY));
+    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Used, "a used link is no link any more");
 }

@@ -13,7 +13,7 @@ use delivery::watch::{Watching, watch_tokens};
 use http::{Request, StatusCode};
 use sharing::expiry::MailedNotice;
 use sharing::invite::LinkInviter;
-use testkit::builders::{PutConnector as _, connector};
+use testkit::builders::{PutConnector as _, connector, instant};
 use testkit::faults::Strikes;
 use testkit::sharing::{CountedSecrets, RecordingMailer};
 use testkit::state::InMemoryState;
@@ -21,7 +21,10 @@ use testkit::state::InMemoryState;
 use crate::world::{ACME, World, request};
 
 const DAY: i64 = 86_400;
-const WEEK: RotationWish = RotationWish { overlap_seconds: 7 * 86_400, new_link: false };
+/// The wish of an execution that began later than every rotation of these tests.
+fn a_week() -> RotationWish {
+    RotationWish { overlap_seconds: 7 * 86_400, new_link: false, asked_at: instant(1_000 * DAY) }
+}
 
 struct Lived {
     world: World,
@@ -162,7 +165,7 @@ async fn a_rotation_overlaps_and_then_the_token_of_before_has_expired() {
     let lived = Lived::new().await;
     lived.invite().await;
     let first = lived.token(&lived.link()).await;
-    let rotation = lived.rotate(WEEK).await.unwrap().rotation.unwrap();
+    let rotation = lived.rotate(a_week()).await.unwrap().rotation.unwrap();
     let mail = lived.mailer.take().unwrap();
     assert!(mail.body.contains(&rotation.tokens_end_at.minute_text()), "the e-mail says until when: {}", mail.body);
     let link = mail.body.lines().find_map(|line| line.strip_prefix("https://sharing.test")).unwrap().to_owned();
@@ -170,7 +173,7 @@ async fn a_rotation_overlaps_and_then_the_token_of_before_has_expired() {
     let second = lived.token(&link).await;
     assert_eq!(lived.told(&second).await, Ok(()), "both read");
 
-    assert_eq!(lived.rotate(WEEK).await.unwrap().rotation.unwrap(), rotation, "started again: the same rotation");
+    assert_eq!(lived.rotate(a_week()).await.unwrap().rotation.unwrap(), rotation, "started again: the same rotation");
     assert!(lived.mailer.take().is_none(), "no second e-mail");
     lived.world.clock.advance(7 * DAY);
     let message = lived.told(&first).await.unwrap_err();
@@ -188,7 +191,7 @@ async fn a_rotation_without_overlap_ends_every_token_that_there_was() {
         lived.invite().await;
         lived.link()
     });
-    let at_once = RotationWish { overlap_seconds: 0, new_link: false };
+    let at_once = RotationWish { overlap_seconds: 0, ..a_week() };
     lived.rotate(at_once).await.unwrap();
     assert!(lived.told(&first).await.unwrap_err().contains("expired"));
     assert!(lived.press(&unused).await.text().contains("newer link"), "the unused link is replaced");
@@ -200,9 +203,9 @@ async fn a_rotation_without_overlap_ends_every_token_that_there_was() {
 #[tokio::test]
 async fn a_new_link_can_be_had_for_one_that_went_astray() {
     let lived = Lived::new().await;
-    lived.rotate(WEEK).await.unwrap();
+    lived.rotate(a_week()).await.unwrap();
     let lost = lived.link();
-    lived.rotate(RotationWish { new_link: true, ..WEEK }).await.unwrap();
+    lived.rotate(RotationWish { new_link: true, ..a_week() }).await.unwrap();
     let found = lived.link();
     assert!(lived.press(&lost).await.text().contains("newer link"));
     lived.token(&found).await;
@@ -223,13 +226,13 @@ async fn commands_that_are_not_possible_say_why() {
         let id = &lived.acme.id;
         assert_eq!(code(disable(lived.changing(), id, &actor()).await), expected);
         assert_eq!(code(enable(lived.changing(), id, &actor()).await), expected);
-        assert_eq!(code(lived.rotate(WEEK).await), expected);
+        assert_eq!(code(lived.rotate(a_week()).await), expected);
         assert!(lived.mailer.take().is_none());
     }
     let metastore = delivery::connector::SharingIdentifier::new("aws:eu-west-1:19a84bee-54bc-43a2-87de-023d0ec16016");
     let recipient = delivery::connector::Recipient::Databricks(metastore.unwrap());
     lived.state.put_connector(&Connector { recipient, ..lived.acme.clone() }).await.unwrap();
-    assert_eq!(code(lived.rotate(WEEK).await), FailureCode::RotationUnsupported);
+    assert_eq!(code(lived.rotate(a_week()).await), FailureCode::RotationUnsupported);
 }
 
 #[tokio::test]
@@ -264,7 +267,7 @@ async fn a_command_that_fails_anywhere_is_brought_to_its_end_by_being_started_ag
             ConnectorState::Disabled,
             Action::Disable,
         ),
-        ("rotate", |lived| Box::pin(lived.rotate(WEEK)), ConnectorState::Active, Action::RotateToken),
+        ("rotate", |lived| Box::pin(lived.rotate(a_week())), ConnectorState::Active, Action::RotateToken),
         ("revoke", |lived| Box::pin(lived.revoke()), ConnectorState::Revoked, Action::Revoke),
     ];
     for (name, command, state, action) in commands {
@@ -364,8 +367,34 @@ async fn a_recipient_is_warned_once_at_each_threshold_and_not_of_a_token_that_wa
     assert_eq!(watch_tokens(ports, &acme).await.unwrap_err().code, FailureCode::WatchUnavailable);
     let seen = watch_tokens(ports, &acme).await.unwrap();
     assert_eq!((seen.warnings, seen.refused), (1, 0), "the nearest threshold, once");
-    let rotated = lived_again.rotate(WEEK).await.unwrap();
+    let rotated = lived_again.rotate(a_week()).await.unwrap();
     assert_eq!(watch_tokens(ports, &rotated).await.unwrap().expiring, 1, "its recipient has no other token yet");
     lived_again.token(&lived_again.link()).await;
     assert_eq!(watch_tokens(ports, &rotated).await.unwrap().expiring, 0, "it was rotated away");
+}
+
+#[tokio::test]
+async fn who_has_the_next_link_is_told_to_use_it_and_is_told_to_ask_when_that_has_expired() {
+    let lived = Lived::new().await;
+    lived.world.clock.advance(DAY);
+    lived.invite().await;
+    lived.token(&lived.link()).await;
+    let rotated = lived.rotate(RotationWish { overlap_seconds: 30 * 86_400, ..a_week() }).await.unwrap();
+    lived.link();
+    let notice = MailedNotice::new(lived.mailer.clone());
+    let ports = Watching {
+        connectors: &lived.state,
+        tokens: &*lived.world.sharing,
+        notice: &notice,
+        clock: &*lived.world.clock,
+    };
+    for (days, said, not_said) in
+        [(0, "was sent already", "for a new activation link"), (23, "for a new activation link", "was sent already")]
+    {
+        lived.world.clock.advance(days * DAY);
+        assert_eq!(watch_tokens(ports, &rotated).await.unwrap().warnings, 1);
+        let mail = lived.mailer.take().unwrap();
+        assert!(mail.body.contains(said) && !mail.body.contains(not_said), "{}", mail.body);
+        assert!(!mail.body.contains("://"), "nothing in it opens anything");
+    }
 }

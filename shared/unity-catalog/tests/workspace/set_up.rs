@@ -3,6 +3,7 @@
 use delivery::connector::{Connector, ConnectorState};
 use delivery::lifecycle::Actor;
 use delivery::metadata::MetadataTable;
+use delivery::ports::Clock as _;
 use delivery::provision::{Provisioning, make_ready, provision};
 use delivery::table::TableName;
 use testkit::builders::connector;
@@ -18,6 +19,7 @@ async fn the_metadata_tables_of_a_connector_are_put_into_its_share_by_one_reques
     let ports = Provisioning {
         connectors: &state,
         runs: &state,
+        tables: &state,
         log: &lake,
         files: &lake,
         backend: &backend,
@@ -30,7 +32,7 @@ async fn the_metadata_tables_of_a_connector_are_put_into_its_share_by_one_reques
         world.tables.put(&acme.id, table, &[("id", "long")]);
     }
     let actor = Actor { requested_by: None, execution: "arn:e".to_owned() };
-    provision(ports, acme.clone(), &actor).await.unwrap();
+    provision(ports, acme.clone(), world.clock.now(), &actor).await.unwrap();
     for expected in [vec![1, tables.len()], vec![]] {
         world.requests();
         make_ready(ports, &acme.id, &actor).await.unwrap();
