@@ -6,7 +6,7 @@ use object_store::path::Path;
 use serde_json::json;
 use testkit::builders::instant;
 
-use crate::world::{NOW, World};
+use crate::world::{NOW, World, add, committed, opening};
 
 const TABLE: &str = "/shares/acme/schemas/data/tables/WF_A__V1";
 
@@ -83,6 +83,32 @@ async fn what_was_cleaned_up_is_said_to_be() {
     world.store.delete(&Path::from(log)).await.unwrap();
     let (status, code, _) = world.query("WF_A__V1", &json!({"version": 0})).await.error();
     assert_eq!((status, code.as_str()), (500, "INTERNAL_ERROR"));
+}
+
+#[tokio::test]
+async fn changes_begin_behind_a_version_of_which_only_the_checkpoint_is_left() {
+    let world = World::new().await;
+    let folder = "connectors/acme/WF_A__V1/_delta_log";
+    let mut actions = vec![json!({"checkpointMetadata": {"version": 2}})];
+    actions.extend(opening("WF_A__V1").into_iter().chain((0..3).map(add)));
+    let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+    let checkpoint = format!("{folder}/{:020}.checkpoint.00000000-0000-0000-0000-000000000000.json", 2);
+    world.store.put(&Path::from(checkpoint), text.into()).await.unwrap();
+    world.commit("acme", "WF_A__V1", 3, &[committed(3), add(3)]).await;
+    for version in 0..3 {
+        world.store.delete(&Path::from(format!("{folder}/{version:020}.json"))).await.unwrap();
+    }
+    let as_it_was = world.query("WF_A__V1", &json!({"version": 2})).await;
+    assert_eq!(as_it_was.runs(), ["run-0", "run-1", "run-2"]);
+    let gone = [
+        world.get(&format!("{TABLE}/changes?startingVersion=2")).await.error(),
+        world.query("WF_A__V1", &json!({"startingVersion": 2})).await.error(),
+    ];
+    for (status, code, message) in gone {
+        assert_eq!((status, code.as_str()), (400, "INVALID_PARAMETER_VALUE"));
+        assert_eq!(message, "You can only query table data since version 3.");
+    }
+    assert_eq!(world.get(&format!("{TABLE}/changes?startingVersion=3")).await.runs(), ["run-3"]);
 }
 
 #[tokio::test]
