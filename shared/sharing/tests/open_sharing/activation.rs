@@ -30,14 +30,23 @@ async fn invited() -> Invited {
     Invited { world, mailer, inviter }
 }
 
+/// The connector with a contact, its token's life, and an address block that may read.
+fn acme(contact: &str, token_lifetime_days: u16, allowed: &str) -> Connector {
+    let secure_contact = SecureContact::new(contact).unwrap();
+    let allowed_ips = vec![allowed.to_owned()];
+    let recipient = Recipient::Token(TokenRecipient { secure_contact, token_lifetime_days, allowed_ips });
+    Connector { recipient, ..connector("acme", "team") }
+}
+
+/// The connector that [`Invited::link`] invites the recipient of.
+fn narrow() -> Connector {
+    acme("data@acme.test", 30, "198.51.100.0/24")
+}
+
 impl Invited {
     /// Invites, and takes the path of the link out of the e-mail.
     async fn link(&self) -> String {
-        let mut acme = connector("acme", "team");
-        let delivery::connector::Recipient::Token(recipient) = &mut acme.recipient else { unreachable!() };
-        recipient.token_lifetime_days = 30;
-        recipient.allowed_ips = vec!["198.51.100.0/24".to_owned()];
-        self.inviter.invite(&acme, delivery::ports::Clock::now(&*self.world.clock)).await.unwrap();
+        self.inviter.invite(&narrow(), delivery::ports::Clock::now(&*self.world.clock)).await.unwrap();
         let mail = self.mailer.take().unwrap();
         let line = mail.body.lines().find(|line| line.contains("://")).unwrap();
         line.strip_prefix("https://sharing.test").unwrap().to_owned()
@@ -152,7 +161,7 @@ async fn a_failing_store_leaves_the_link_as_it_was() {
 #[tokio::test]
 async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
     let invited = invited().await;
-    let acme = connector("acme", "team");
+    let acme = narrow();
     assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Unsent);
 
     invited.mailer.faults.fail_call(0, PortErrorKind::Denied, Strikes::Before);
@@ -175,19 +184,12 @@ async fn an_invitation_counts_as_sent_only_if_its_link_can_be_used() {
 #[tokio::test]
 async fn an_unused_link_of_other_settings_counts_as_unsent_and_gives_way_to_one_for_the_right_contact() {
     let invited = invited().await;
-    let acme = connector("acme", "team");
-    let of = |contact: &str, token_lifetime_days: u16, allowed_ips: &[&str]| Connector {
-        recipient: Recipient::Token(TokenRecipient {
-            secure_contact: SecureContact::new(contact).unwrap(),
-            token_lifetime_days,
-            allowed_ips: allowed_ips.iter().map(ToString::to_string).collect(),
-        }),
-        ..acme.clone()
-    };
-    let (mut wrong, mut sent) = (acme.clone(), invited.link().await);
-    for right in
-        [of("ada@acme.test", 365, &[]), of("ada@acme.test", 30, &[]), of("ada@acme.test", 30, &["198.51.100.0/24"])]
-    {
+    let (mut wrong, mut sent) = (narrow(), invited.link().await);
+    for right in [
+        acme("ada@acme.test", 30, "198.51.100.0/24"),
+        acme("ada@acme.test", 60, "198.51.100.0/24"),
+        acme("ada@acme.test", 60, "203.0.113.0/24"),
+    ] {
         assert_eq!(invited.inviter.invitation(&wrong).await.unwrap(), Invitation::Open);
         assert_eq!(invited.inviter.invitation(&right).await.unwrap(), Invitation::Unsent);
         invited.inviter.invite(&right, instant(NOW)).await.unwrap();
@@ -199,7 +201,11 @@ async fn an_unused_link_of_other_settings_counts_as_unsent_and_gives_way_to_one_
     }
     assert_eq!(invited.send("POST", &sent).await.status, StatusCode::OK);
     let grants = invited.world.sharing.grants();
-    let grant = grants.iter().find(|grant| grant.allowed_ips == ["198.51.100.0/24"]).unwrap();
-    assert_eq!(grant.expires_at, instant(NOW + 30 * DAY));
-    assert_eq!(invited.inviter.invitation(&acme).await.unwrap(), Invitation::Used, "a used link is no link any more");
+    let grant = grants.iter().find(|grant| grant.allowed_ips == ["203.0.113.0/24"]).unwrap();
+    assert_eq!(grant.expires_at, instant(NOW + 60 * DAY));
+    assert_eq!(
+        invited.inviter.invitation(&narrow()).await.unwrap(),
+        Invitation::Used,
+        "a used link is no link any more"
+    );
 }

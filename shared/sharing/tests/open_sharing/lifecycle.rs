@@ -379,6 +379,7 @@ async fn who_has_the_next_link_is_told_to_use_it_and_is_told_to_ask_when_that_ha
     lived.world.clock.advance(DAY);
     lived.invite().await;
     lived.token(&lived.link()).await;
+    lived.world.clock.advance(DAY);
     let rotated = lived.rotate(RotationWish { overlap_seconds: 30 * 86_400, ..a_week() }).await.unwrap();
     lived.link();
     let notice = MailedNotice::new(lived.mailer.clone());
