@@ -20,6 +20,7 @@ pub(crate) async fn activate(State(workspace): State<Arc<Workspace>>, Path(code)
         return Err(Refusal::missing("RESOURCE_DOES_NOT_EXIST", "The activation link was used before."));
     }
     token.activated = true;
+    metastore.handed_out.insert(bearer.clone());
     let credential = json!({
         "shareCredentialsVersion": 1,
         "endpoint": format!("{}/api/2.0/delta-sharing/metastores/fake", workspace.host),

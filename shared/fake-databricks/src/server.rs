@@ -128,6 +128,7 @@ pub(crate) fn router(workspace: Arc<Workspace>) -> Router {
         .route("/end-tokens", post(admin::end_tokens))
         .route("/catalogs", post(admin::add_catalog))
         .route("/reads", post(reads::tables))
+        .route("/secrets", get(admin::secrets))
         .route("/table-owners", post(admin::set_table_owner));
     Router::new()
         .nest("/api/2.1/unity-catalog", unity_catalog)
