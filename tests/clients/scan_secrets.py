@@ -4,7 +4,7 @@ Usage: scan_secrets.py <state table> <folder of log files> <file of known secret
 
 A secret is found in two ways: as one of the known ones, and as any text of the shape of a token or a code whose SHA-256
 the state table holds as the hash of a token or of an activation, so that also secrets that nobody knows are found. Links
-that open something without a token (presigned URLs, activation links) count by their shape.
+that open something without a token (presigned URLs, activation links, the workspace's too) count by their shape.
 
 Prints one JSON line for each finding, `{"place", "what", "secret"}`, the secret being the first 12 digits of its hash;
 then one line that says how much was read.
@@ -23,6 +23,7 @@ SHAPE = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
 LINKS = {
     "presigned URL": re.compile(r"X-Amz-Signature=[0-9a-f]{64}"),
     "activation link": re.compile(r"/activate/[A-Za-z0-9_-]{43}"),
+    "activation link of a workspace": re.compile(r"retrieve_config\.html\?[A-Za-z0-9-]+"),
 }
 
 

@@ -10,7 +10,9 @@
     reason = "tests end at the first surprise"
 )]
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 use tests::kills::Command;
 use tests::{Place, Run, Stack, set_up_input, table_name, unique};
 
@@ -218,6 +220,110 @@ async fn a_redrive_of_messages_that_is_interrupted_anywhere_sends_each_back_befo
             assert_eq!(left, None, "it is not there any more");
             let (_, rows) = place.stack.rows(&place.profile, &place.connector, &table_name(&run.workflow, "V1")).await;
             assert_eq!(rows.len(), 3, "sent twice or not, each row is there once");
+        })
+        .await;
+}
+
+/// What a connector's set-up has on top of the least, for a token recipient of the Databricks workspace.
+fn hosted() -> Value {
+    json!({"backend": "databricks", "backfill": false})
+}
+
+/// A connector of a token recipient of the workspace, who downloaded its credential.
+async fn hosted_connector(stack: &Stack) -> (String, String, Value) {
+    let (connector, team) = (unique(), unique());
+    let ended = stack.set_up(&connector, &team, hosted()).await;
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
+    let reader = stack.workspace_reader(&connector).await;
+    (connector, team, reader)
+}
+
+/// What the workspace hands to a recipient is a new connector's tables, and no other.
+async fn assert_handed(stack: &Stack, reader: &Value, connector: &str, who: &str) {
+    const METADATA: [&str; 5] =
+        ["ACTIVITY_LOG", "WORKFLOWS", "WORKFLOW_RUNS", "WORKFLOW_SCHEMA_FIELDS", "WORKFLOW_SCHEMA_VERSIONS"];
+    let tables = stack.handed(reader, connector).await.unwrap_or_else(|refusal| panic!("{who}: {refusal}"));
+    assert_eq!(tables.keys().map(String::as_str).collect::<BTreeSet<_>>(), BTreeSet::from(METADATA), "{who}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_in_a_workspace_that_is_interrupted_behind_any_write_ends_with_one_recipient_that_reads() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let set_up = Command {
+        machine: "SetupConnector",
+        functions: &["provision-connector", "prove-delivery", "invite-recipient"],
+        interrupted: "SETUP_INTERRUPTED",
+    };
+    let begin = async || {
+        let connector = unique();
+        let input = set_up_input(&connector, &unique(), hosted());
+        (connector, input)
+    };
+    stack
+        .killed_behind_writes(&set_up, begin, async |connector, ended| {
+            let output = ended.output.clone().unwrap_or_default();
+            assert!(output.contains("\"ready\""), "{output}");
+            assert_eq!(count(&stack.audit(connector).await, "set-up"), 1);
+            let codes: BTreeSet<_> = stack.workspace_codes(connector).await.into_iter().collect();
+            assert_eq!(codes.len(), 1, "however many e-mails left, there is one token");
+            let reader = stack.workspace_reader(connector).await;
+            assert_handed(&stack, &reader, connector, "who got the link").await;
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_a_workspace_that_is_interrupted_behind_any_write_makes_one_token_and_ends_none_early() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let rotate = Command {
+        machine: "RotateToken",
+        functions: &["invite-recipient", "change-connector"],
+        interrupted: "CHANGE_INTERRUPTED",
+    };
+    let begin = async || {
+        let (connector, _, reader) = hosted_connector(&stack).await;
+        let input = json!({"connectorId": connector, "overlapSeconds": 600});
+        ((connector, reader), input)
+    };
+    stack
+        .killed_behind_writes(&rotate, begin, async |(connector, before), _| {
+            assert_eq!(count(&stack.audit(connector).await, "rotate-token"), 1);
+            let codes: BTreeSet<_> = stack.workspace_codes(connector).await.into_iter().collect();
+            assert_eq!(codes.len(), 2, "however many e-mails left, there is one more token");
+            let anew = stack.workspace_reader(connector).await;
+            assert_ne!(&anew, before);
+            assert_handed(&stack, &anew, connector, "the new token").await;
+            assert_handed(&stack, before, connector, "the token of before, until its end").await;
+            let share = stack.workspace_share(connector).await;
+            let grants: Vec<_> = share["grants"].as_object().unwrap().values().collect();
+            assert!(matches!(grants[..], [grant] if grant["tokens"] == 2), "{grants:?}");
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_in_a_workspace_that_is_interrupted_behind_any_write_takes_the_grant_for_good() {
+    let _turn = TURN.lock().await;
+    let stack = Stack::of_this_test();
+    let revoke =
+        Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let begin = async || {
+        let (connector, team, reader) = hosted_connector(&stack).await;
+        let input = json!({"connectorId": connector});
+        ((connector, team, reader), input)
+    };
+    stack
+        .killed_behind_writes(&revoke, begin, async |(connector, team, before), _| {
+            assert_eq!(stack.connector_state(connector).await, "revoked");
+            assert_eq!(count(&stack.audit(connector).await, "revoke"), 1);
+            stack.handed(before, connector).await.expect_err("the next request is refused");
+            let anew = stack.set_up(connector, team, hosted()).await;
+            assert_eq!(anew.status, "SUCCEEDED", "it can be set up anew: {anew:?}");
+            let reader = stack.workspace_reader(connector).await;
+            assert_handed(&stack, &reader, connector, "who got the new link").await;
+            stack.handed(before, connector).await.expect_err("the token of before has ended");
         })
         .await;
 }

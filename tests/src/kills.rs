@@ -18,6 +18,26 @@ pub struct Command<'a> {
     pub interrupted: &'a str,
 }
 
+/// Requests of one function for one operation.
+#[derive(Debug)]
+struct Requests<'a> {
+    function: &'a str,
+    /// The service's signing name, or `databricks`.
+    service: String,
+    operation: String,
+    count: u64,
+}
+
+impl Requests<'_> {
+    /// Whether they change what others see: state, mails, the workspace. What is written to the tables bucket is the same
+    /// whoever shares it.
+    fn are_changes(&self) -> bool {
+        const READS: [&str; 7] = ["BatchGet", "Describe", "Get", "List", "Query", "Read", "TransactGet"];
+        let reads = READS.iter().any(|read| self.operation.starts_with(read));
+        ["databricks", "dynamodb", "ses"].contains(&self.service.as_str()) && !reads
+    }
+}
+
 impl Stack {
     /// Forgets all faults that were ordered.
     pub async fn forget_faults(&self) {
@@ -42,15 +62,27 @@ impl Stack {
         self.gateway(Method::DELETE, "/requests", None).await;
     }
 
-    /// The requests of functions since, by their names.
+    /// How many requests functions made since, by their names.
     pub async fn requests_of<'a>(&self, functions: &[&'a str]) -> BTreeMap<&'a str, u64> {
+        let mut counts: BTreeMap<_, _> = functions.iter().map(|function| (*function, 0)).collect();
+        for Requests { function, count, .. } in self.operations_of(functions).await {
+            *counts.entry(function).or_default() += count;
+        }
+        counts
+    }
+
+    /// The requests of functions since, by their operations.
+    async fn operations_of<'a>(&self, functions: &[&'a str]) -> Vec<Requests<'a>> {
         let counted = self.gateway(Method::GET, "/requests", None).await;
         let plain = |text: &str| text.to_ascii_lowercase().replace('-', "");
-        let of = |function: &str| {
-            let mine = |entry: &&Value| plain(entry["caller"].as_str().unwrap()).contains(&plain(function));
-            counted.as_array().unwrap().iter().filter(mine).map(|entry| entry["count"].as_u64().unwrap()).sum()
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let request = |entry: &Value| {
+            let caller = plain(entry["caller"].as_str().unwrap());
+            let function = functions.iter().find(|function| caller.contains(&plain(function)))?;
+            let (service, operation) = (text(&entry["service"]), text(&entry["operation"]));
+            Some(Requests { function, service, operation, count: entry["count"].as_u64().unwrap() })
         };
-        functions.iter().map(|function| (*function, of(function))).collect()
+        counted.as_array().unwrap().iter().filter_map(request).collect()
     }
 
     /// Carries a command out once for each request of its functions, the function being ended there; then with a
@@ -62,28 +94,16 @@ impl Stack {
         begin: impl AsyncFn() -> (T, Value),
         check: impl AsyncFn(&T, &Execution),
     ) {
-        self.without_waits().await;
-        self.forget_faults().await;
-        let (subject, input) = begin().await;
-        self.forget_requests().await;
-        let ended = self.execute(command.machine, &input).await;
-        let requests = self.requests_of(command.functions).await;
-        assert_eq!(ended.status, "SUCCEEDED", "{}: {ended:?}", command.machine);
-        check(&subject, &ended).await;
-
-        for (function, count) in requests {
+        let requests = self.undisturbed(command, &begin, &check).await;
+        for function in command.functions {
+            let count = requests.iter().filter(|some| some.function == *function).map(|some| some.count).sum();
             assert!(count > 0, "{}: {function} makes requests", command.machine);
             // Ended behind a request is ended before the next one.
             let points = std::iter::once((1, "before")).chain((1..=count).map(|nth| (nth, "after")));
             for (nth, when) in points {
                 let what = format!("{}: {function} ended {when} request {nth} of {count}", command.machine);
-                let (subject, input) = begin().await;
-                self.order_kill(function, nth, when, 1).await;
-                let ended = self.execute(command.machine, &input).await;
-                let kills = self.kills().await;
-                self.forget_faults().await;
-                assert_eq!((kills, ended.status.as_str()), (1, "SUCCEEDED"), "{what}: {ended:?}");
-                check(&subject, &ended).await;
+                let fault = json!({"function": function, "nth": nth, "when": when, "action": "kill"});
+                self.ended_once(command, &what, fault, &begin, &check).await;
             }
             let (subject, input) = begin().await;
             self.order_kill(function, 1, "after", 3).await;
@@ -97,5 +117,66 @@ impl Stack {
             assert_eq!(again.status, "SUCCEEDED", "{what}, and started again: {again:?}");
             check(&subject, &again).await;
         }
+    }
+
+    /// Carries a command out once for each change that its functions make outside of the tables bucket, the function being
+    /// ended behind it. `begin` makes what the command is for, and gives its input; `check` looks at what came of it.
+    pub async fn killed_behind_writes<T>(
+        &self,
+        command: &Command<'_>,
+        begin: impl AsyncFn() -> (T, Value),
+        check: impl AsyncFn(&T, &Execution),
+    ) {
+        let requests = self.undisturbed(command, &begin, &check).await;
+        let writes: Vec<_> = requests.into_iter().filter(Requests::are_changes).collect();
+        assert!(writes.iter().any(|write| write.service == "databricks"), "{}: {writes:?}", command.machine);
+        for Requests { function, service, operation, count } in writes {
+            for nth in 1..=count {
+                let what =
+                    format!("{}: {function} ended behind {service} {operation} {nth} of {count}", command.machine);
+                let fault = json!({
+                    "function": function, "service": service, "operation": operation, "nth": nth, "when": "after",
+                    "action": "kill",
+                });
+                self.ended_once(command, &what, fault, &begin, &check).await;
+            }
+        }
+    }
+
+    /// Carries a command out without any fault, and returns the requests of its functions.
+    async fn undisturbed<'a, T>(
+        &self,
+        command: &Command<'a>,
+        begin: &impl AsyncFn() -> (T, Value),
+        check: &impl AsyncFn(&T, &Execution),
+    ) -> Vec<Requests<'a>> {
+        self.without_waits().await;
+        self.forget_faults().await;
+        let (subject, input) = begin().await;
+        self.forget_requests().await;
+        let ended = self.execute(command.machine, &input).await;
+        let requests = self.operations_of(command.functions).await;
+        assert_eq!(ended.status, "SUCCEEDED", "{}: {ended:?}", command.machine);
+        check(&subject, &ended).await;
+        requests
+    }
+
+    /// Carries a command out with a fault that ends one of its processes.
+    async fn ended_once<T>(
+        &self,
+        command: &Command<'_>,
+        what: &str,
+        fault: Value,
+        begin: &impl AsyncFn() -> (T, Value),
+        check: &impl AsyncFn(&T, &Execution),
+    ) {
+        let (subject, input) = begin().await;
+        self.forget_faults().await;
+        self.gateway(Method::POST, "/faults", Some(fault)).await;
+        let ended = self.execute(command.machine, &input).await;
+        let kills = self.kills().await;
+        self.forget_faults().await;
+        assert_eq!((kills, ended.status.as_str()), (1, "SUCCEEDED"), "{what}: {ended:?}");
+        check(&subject, &ended).await;
     }
 }

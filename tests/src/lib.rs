@@ -15,6 +15,7 @@ pub mod place;
 pub mod recipient;
 pub mod runs;
 pub mod stack;
+pub mod workspace;
 
 use std::path::Path;
 

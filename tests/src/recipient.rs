@@ -18,7 +18,7 @@ pub struct Read {
 }
 
 impl Read {
-    fn of(columns: &Value, rows: Vec<Value>) -> Self {
+    pub(crate) fn of(columns: &Value, rows: Vec<Value>) -> Self {
         let columns = columns.as_array().unwrap().iter().map(|c| c.as_str().unwrap().to_owned()).collect();
         Self { columns, rows }
     }

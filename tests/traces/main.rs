@@ -11,11 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use sharing::ports::Secret;
+use sharing::ports::{Secret, SecretHash};
 use tests::{Place, Stack, unique};
 
-/// The tokens in the profiles that the tests downloaded, and the codes in the links that were e-mailed.
+/// The tokens in the profiles that the tests downloaded, the codes in the links that were e-mailed, and what opens the
+/// Databricks workspace.
 async fn known_secrets(stack: &Stack) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
     for entry in std::fs::read_dir(stack.profiles()).unwrap() {
@@ -24,8 +27,29 @@ async fn known_secrets(stack: &Stack) -> BTreeSet<String> {
     }
     let mails: Value = stack.http.get(&stack.file.mailbox).send().await.unwrap().json().await.unwrap();
     let mails = mails.to_string();
-    for rest in mails.split("/activate/").skip(1) {
-        known.insert(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect());
+    for link in ["/activate/", "retrieve_config.html?"] {
+        for rest in mails.split(link).skip(1) {
+            known.insert(rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect());
+        }
+    }
+    known.extend(workspace_secrets(stack).await);
+    known
+}
+
+/// Everything that the workspace handed out: access tokens, codes, bearer tokens.
+async fn handed_out(stack: &Stack) -> Vec<String> {
+    let asked = format!("{}/_fake/secrets", stack.file.databricks.host);
+    let answer: Value = stack.http.get(asked).send().await.unwrap().json().await.unwrap();
+    answer["secrets"].as_array().unwrap().iter().map(|secret| secret.as_str().unwrap().to_owned()).collect()
+}
+
+/// What the workspace handed out, and the secrets of the service principals, as they are and as they travel.
+async fn workspace_secrets(stack: &Stack) -> BTreeSet<String> {
+    let workspace = &stack.file.databricks;
+    let mut known: BTreeSet<_> = handed_out(stack).await.into_iter().collect();
+    let ours = (&workspace.client_id, &workspace.client_secret);
+    for (id, secret) in [ours, (&workspace.other_client_id, &workspace.other_client_secret)] {
+        known.extend([secret.clone(), STANDARD.encode(format!("{id}:{secret}"))]);
     }
     known
 }
@@ -54,11 +78,19 @@ async fn no_secret_is_in_a_log_line_an_execution_or_an_item_but_the_ones_that_ar
     let place = Place::new().await;
     place.deliver(&place.run()).await;
     let stack = &place.stack;
+    let hosted = unique();
+    let ended = stack.set_up(&hosted, &place.team, json!({"backend": "databricks", "backfill": false})).await;
+    assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
 
     // A secret of whose text only its hash is stored, as with every token, in one place of each kind.
     let secret = Secret::from_random(uuid_bytes());
     let hash = secret.hash().as_str().to_owned();
-    let text = secret.reveal();
+    // With it what is known of the workspace: a code, an access token, and the secret of a service principal.
+    let code = stack.workspace_codes(&hosted).await.pop().expect("a link of the workspace");
+    let mut handed_out = handed_out(stack).await.into_iter();
+    let access_token = handed_out.find(|secret| secret.starts_with("fake-oauth-token-")).expect("an access token");
+    let secrets = [secret.reveal(), code, access_token, stack.file.databricks.client_secret.clone()];
+    let text = secrets.join(" ");
     let key = |pk: &str| {
         [("pk", pk.to_owned()), ("sk", "TOKEN".to_owned())].map(|(name, value)| (name, AttributeValue::S(value)))
     };
@@ -83,9 +115,13 @@ async fn no_secret_is_in_a_log_line_an_execution_or_an_item_but_the_ones_that_ar
     }
 
     println!("{read}");
-    let places = found.remove(&hash[..12]).expect("the planted secret is found");
-    for kind in ["item PLANTED#", "execution ", "log planted.log"] {
-        assert!(places.iter().any(|place| place.starts_with(kind)), "{kind} is searched: {places:?}");
+    for (secret, what) in secrets.iter().zip(["a token", "a workspace's code", "an access token", "a client secret"]) {
+        let places = found
+            .remove(&SecretHash::of(secret).as_str()[..12])
+            .unwrap_or_else(|| panic!("{what} that is planted is found"));
+        for kind in ["item PLANTED#", "execution ", "log planted.log"] {
+            assert!(places.iter().any(|place| place.starts_with(kind)), "{kind} is searched for {what}: {places:?}");
+        }
     }
     assert!(found.is_empty(), "{found:#?}");
     for kind in ["item", "execution", "log"] {

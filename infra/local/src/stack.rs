@@ -397,7 +397,9 @@ impl Running {
         let (mut child, process) = workspace::start(program, self.state.emulator_port, &log, &self.state.mark)?;
         self.state.databricks = Some(process);
         self.save()?;
-        self.state.databricks_url = Some(workspace::ready(&mut child, &log).await?.url);
+        let url = workspace::ready(&mut child, &log).await?.url;
+        Admin::at(&address(self.ports()?.admin)).set_workspace(&url).await?;
+        self.state.databricks_url = Some(url);
         self.save()
     }
 
@@ -425,7 +427,7 @@ impl Running {
             directory: &self.place.directory,
             endpoint: &address(ports.aws),
             sharing: &address(ports.sharing),
-            databricks: &self.databricks_url()?,
+            databricks: &address(ports.databricks),
             mark: &self.state.mark,
         };
         let deployed = deployment.run(progress).await?;

@@ -38,7 +38,7 @@ pub struct StackFile {
     pub databricks: DatabricksFile,
 }
 
-/// What a test needs of the Databricks workspace. Its requests and faults are at `<host>/_fake/`.
+/// What a test needs of the Databricks workspace. Functions come to it through the gateway, a test directly. Its requests and faults are at `<host>/_fake/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabricksFile {
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn the_stack_file_has_the_documented_keys_and_leads_through_the_gateway() {
-        let ports = Ports { aws: 1001, sharing: 1002, admin: 1003 };
+        let ports = Ports { aws: 1001, sharing: 1002, databricks: 1005, admin: 1003 };
         let queue = "http://127.0.0.1:4566/000000000000/q".to_owned();
         let outputs = BTreeMap::from([("RunCompletedQueueUrl".to_owned(), queue)]);
         let file = StackFile::new(

@@ -15,17 +15,24 @@ use crate::state::{Metastore, Token};
 pub(crate) async fn activate(State(workspace): State<Arc<Workspace>>, Path(code): Path<String>) -> Answer {
     let mut metastore = workspace.metastore();
     let token = token(&mut metastore, &code)?;
+    let (bearer, expires_at) = (bearer(token), token.expires_at);
     if token.activated {
         return Err(Refusal::missing("RESOURCE_DOES_NOT_EXIST", "The activation link was used before."));
     }
     token.activated = true;
+    metastore.handed_out.insert(bearer.clone());
     let credential = json!({
         "shareCredentialsVersion": 1,
         "endpoint": format!("{}/api/2.0/delta-sharing/metastores/fake", workspace.host),
-        "bearerToken": format!("fake-bearer-{}", token.id),
-        "expirationTime": token.expires_at.map(|millis| millis.to_string()),
+        "bearerToken": bearer,
+        "expirationTime": expires_at.map(|millis| millis.to_string()),
     });
     Ok(Json(credential))
+}
+
+/// The bearer token of a recipient's token.
+pub(crate) fn bearer(token: &Token) -> String {
+    format!("fake-bearer-{}", token.id)
 }
 
 /// Says that the link is there.

@@ -89,6 +89,11 @@ pub(crate) async fn faults_left(State(workspace): State<Arc<Workspace>>) -> Json
     Json(json!({"faults": workspace.faults.left()}))
 }
 
+/// Every secret that the workspace told somebody so far: OAuth tokens, activation codes and bearer tokens.
+pub(crate) async fn secrets(State(workspace): State<Arc<Workspace>>) -> Json<Value> {
+    Json(json!({"secrets": workspace.metastore().handed_out}))
+}
+
 /// Makes every OAuth token invalid.
 pub(crate) async fn end_tokens(State(workspace): State<Arc<Workspace>>) -> StatusCode {
     workspace.metastore().oauth_tokens.clear();

@@ -18,6 +18,7 @@ mod oauth;
 mod paging;
 mod permissions;
 mod quotas;
+mod reads;
 mod recipients;
 mod schemas;
 mod server;

@@ -53,6 +53,7 @@ pub(crate) async fn token(State(workspace): State<Arc<Workspace>>, headers: Head
     let expires_at = workspace.now_millis() + life_seconds * 1_000;
     let mut metastore = workspace.metastore();
     let token = format!("fake-oauth-token-{}", metastore.new_id());
+    metastore.handed_out.insert(token.clone());
     metastore.oauth_tokens.insert(token.clone(), (principal, expires_at));
     let answer = json!({
         "access_token": token, "token_type": "Bearer", "expires_in": life_seconds, "scope": "all-apis",

@@ -175,6 +175,7 @@ fn check_properties(properties: Option<&Properties>) -> Result<(), Refusal> {
 
 fn new_token(metastore: &mut Metastore, now: i64, expires_at: Option<i64>) -> Token {
     let (id, activation_code) = (metastore.new_id(), metastore.new_id());
+    metastore.handed_out.insert(activation_code.clone());
     // Without an expiration time a token lives as long as the metastore says: a year here.
     let expires_at = expires_at.or(Some(now + TOKEN_LIFE_MILLIS_MAX));
     Token { id, activation_code, activated: false, created_at: now, expires_at }

@@ -17,7 +17,8 @@ use crate::answer::Refusal;
 use crate::faults::{Fault, FaultBody, FaultTime, Faults};
 use crate::state::Metastore;
 use crate::{
-    Options, activation, admin, federation, oauth, permissions, quotas, recipients, schemas, shares, statements, tables,
+    Options, activation, admin, federation, oauth, permissions, quotas, reads, recipients, schemas, shares, statements,
+    tables,
 };
 
 /// The longest body, in bytes.
@@ -126,6 +127,8 @@ pub(crate) fn router(workspace: Arc<Workspace>) -> Router {
         .route("/faults", post(admin::add_fault).get(admin::faults_left))
         .route("/end-tokens", post(admin::end_tokens))
         .route("/catalogs", post(admin::add_catalog))
+        .route("/reads", post(reads::tables))
+        .route("/secrets", get(admin::secrets))
         .route("/table-owners", post(admin::set_table_owner));
     Router::new()
         .nest("/api/2.1/unity-catalog", unity_catalog)

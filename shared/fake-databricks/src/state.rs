@@ -26,6 +26,8 @@ pub(crate) struct Metastore {
     /// Privileges by securable (type and full name) and principal.
     pub(crate) grants: BTreeMap<(String, String), BTreeMap<String, BTreeSet<String>>>,
     pub(crate) statements: BTreeMap<String, Statement>,
+    /// Every OAuth token, activation code and bearer token that somebody was told, good or not any more.
+    pub(crate) handed_out: BTreeSet<String>,
     serial: u64,
 }
 

@@ -5,8 +5,10 @@
 //! its `?` (an activation code stands there) get into an error.
 
 use std::fmt;
+use std::time::UNIX_EPOCH;
 
 use delivery::ports::{PortError, PortErrorKind, Refusal as PortRefusal, Refused};
+use delivery::timestamp::Timestamp;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -190,13 +192,14 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Reads the answer to a request that did not succeed.
-    pub(crate) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Reads the answer to a request that did not succeed, which came at a time.
+    pub(crate) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8], at: Timestamp) -> Self {
         let shape = Shape::read(body);
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = header("x-request-id").or_else(|| header("x-databricks-request-id"));
         let request_id = request_id.map(ToOwned::to_owned).or_else(|| shape.detail("RequestInfo", "request_id"));
-        let retry_after = header("retry-after").and_then(|text| text.trim().parse().ok());
+        let answered_at = header("date").and_then(http_seconds).unwrap_or_else(|| at.seconds());
+        let retry_after = header("retry-after").and_then(|text| retry_after_seconds(text.trim(), answered_at));
         Self {
             kind: kind(status, &shape),
             status: status.as_u16(),
@@ -219,6 +222,22 @@ impl Refusal {
             source: None,
         }
     }
+}
+
+/// How long a `Retry-After` asks for, in seconds: a number of them, or a date, which counts from the answer's own, so that
+/// nobody's clock has to be right. A date that has passed asks for nothing.
+fn retry_after_seconds(text: &str, answered_at: i64) -> Option<u64> {
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let wait = http_seconds(text)?.saturating_sub(answered_at);
+    Some(u64::try_from(wait).unwrap_or(0))
+}
+
+/// A date as HTTP writes it (RFC 9110, section 5.6.7), in seconds since 1970.
+fn http_seconds(text: &str) -> Option<i64> {
+    let since_1970 = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since_1970.as_secs()).ok()
 }
 
 /// An error's body, whichever shape it has.

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 
 fn read(status: u16, body: &str) -> Refusal {
-    Refusal::read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    Refusal::read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes(), Timestamp::EPOCH)
 }
 
 fn body(code: &str, message: &str) -> String {
@@ -67,11 +67,32 @@ fn the_request_is_named_by_header_or_detail() {
     let mut headers = HeaderMap::new();
     headers.insert("x-request-id", "in-header".parse().unwrap());
     headers.insert("retry-after", "3".parse().unwrap());
-    let refusal = Refusal::read(StatusCode::SERVICE_UNAVAILABLE, &headers, details.as_bytes());
+    let refusal = Refusal::read(StatusCode::SERVICE_UNAVAILABLE, &headers, details.as_bytes(), Timestamp::EPOCH);
     assert_eq!((refusal.request_id.as_deref(), refusal.retry_after_seconds), (Some("in-header"), Some(3)));
-    headers.insert("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT".parse().unwrap());
-    let refusal = Refusal::read(StatusCode::TOO_MANY_REQUESTS, &headers, b"");
-    assert_eq!(refusal.retry_after_seconds, None, "a date counts as no word");
+}
+
+#[test]
+fn a_time_to_come_back_at_counts_from_the_answer_s_own_or_from_when_it_came() {
+    let came_at = Timestamp::parse("2026-10-21T07:27:50Z").unwrap();
+    let later = "Wed, 21 Oct 2026 07:28:00 GMT";
+    for (retry_after, date, expected) in [
+        (later, Some("Wed, 21 Oct 2026 07:27:57 GMT"), Some(3)),
+        (later, None, Some(10)),
+        (later, Some("no date"), Some(10)),
+        (later, Some("Wed, 21 Oct 2026 07:28:01 GMT"), Some(0)),
+        ("Wed, 21 Oct 2020 07:28:00 GMT", None, Some(0)),
+        ("7", Some(later), Some(7)),
+        ("Wed, 21 Oct 2026", None, None),
+        ("-3", None, None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("retry-after", retry_after.parse().unwrap());
+        if let Some(date) = date {
+            headers.insert("date", date.parse().unwrap());
+        }
+        let refusal = Refusal::read(StatusCode::TOO_MANY_REQUESTS, &headers, b"", came_at);
+        assert_eq!(refusal.retry_after_seconds, expected, "{retry_after} in an answer of {date:?}");
+    }
 }
 
 #[test]
@@ -111,7 +132,7 @@ proptest! {
             ("[A-Z_]{0,10}", ".{0,1500}").prop_map(|(code, message)| format!("{code}: {message}").into_bytes()),
         ],
     ) {
-        let refusal = Refusal::read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body);
+        let refusal = Refusal::read(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body, Timestamp::EPOCH);
         if let Some(message) = &refusal.message {
             prop_assert!(message.chars().count() <= MESSAGE_CHARACTERS_MAX);
             prop_assert!(!message.chars().any(char::is_control), "one line");

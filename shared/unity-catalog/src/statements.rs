@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use delivery::timestamp::Timestamp;
 use http::Method;
 use serde::Deserialize;
 use serde_json::json;
@@ -134,6 +135,8 @@ impl Status {
                     http::StatusCode::BAD_REQUEST,
                     &http::HeaderMap::new(),
                     body.as_bytes(),
+                    // Nothing here says when to come back.
+                    Timestamp::EPOCH,
                 );
                 let error = refusal.error(RUN, 1);
                 Some(Err(ApiError { status: None, kind: kind.unwrap_or(error.kind), ..error }))

@@ -230,14 +230,11 @@ impl Workspace {
             let Some(longest) = self.patience.request(Duration::ZERO, self.pause.time_left()) else {
                 return Err(ApiError { attempts: attempts.made() - 1, ..ApiError::too_late(operation) });
             };
-            let sent = async { Answer::read(build().timeout(longest).send().await?).await }.await;
+            let sent = async { Answer::read(build().timeout(longest).send().await?, &*self.clock).await }.await;
             let left = self.pause.time_left();
             let (wait, failure) = match sent {
                 Ok(Body::Whole(answer)) if answer.status.is_success() => return Ok(answer),
-                Ok(Body::Whole(answer)) => {
-                    let refusal = Refusal::read(answer.status, &answer.headers, &answer.body);
-                    (attempts.after_refusal(&refusal, left), Failure::Refused(answer))
-                }
+                Ok(Body::Whole(answer)) => (attempts.after_refusal(&answer.refusal(), left), Failure::Refused(answer)),
                 Ok(Body::TooLong) => return Err(ApiError::unreadable(operation, "the body is too long")),
                 Err(error) => (attempts.after_silence(left), Failure::Silent(error)),
             };
@@ -305,6 +302,8 @@ struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// When it had come.
+    at: Timestamp,
     attempts: u32,
 }
 
@@ -314,7 +313,7 @@ enum Body {
 }
 
 impl Answer {
-    async fn read(mut response: reqwest::Response) -> Result<Body, reqwest::Error> {
+    async fn read(mut response: reqwest::Response, clock: &dyn Clock) -> Result<Body, reqwest::Error> {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = BytesMut::new();
         while let Some(part) = response.chunk().await? {
@@ -323,14 +322,19 @@ impl Answer {
             }
             body.extend_from_slice(&part);
         }
-        Ok(Body::Whole(Self { status, headers, body: body.freeze(), attempts: 1 }))
+        Ok(Body::Whole(Self { status, headers, body: body.freeze(), at: clock.now(), attempts: 1 }))
     }
 
     fn success(self, operation: &'static str) -> Result<Bytes, ApiError> {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        Err(Refusal::read(self.status, &self.headers, &self.body).error(operation, self.attempts))
+        Err(self.refusal().error(operation, self.attempts))
+    }
+
+    /// What it says, if it is no success.
+    fn refusal(&self) -> Refusal {
+        Refusal::read(self.status, &self.headers, &self.body, self.at)
     }
 
     /// The token endpoint's refusal. It has a shape of its own (RFC 6749), whose description is not kept.
@@ -342,7 +346,7 @@ impl Answer {
         let code = serde_json::from_slice::<OauthError>(&self.body).ok().map(|error| error.error);
         let word = |code: &String| code.len() <= 64 && code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
         let code = code.filter(word);
-        let refusal = Refusal::read(self.status, &self.headers, b"");
+        let refusal = Refusal::read(self.status, &self.headers, b"", self.at);
         let error = refusal.error(TOKEN, self.attempts);
         match error.kind {
             ApiErrorKind::Throttled | ApiErrorKind::Unavailable => ApiError { code, ..error },

@@ -10,11 +10,12 @@
 //! | `POST /faults` | orders a fault; answers with its `id` |
 //! | `DELETE /faults` | forgets all faults |
 //! | `PUT /sharing` | `{"host"}`: the function URL that the sharing port stands for |
+//! | `PUT /databricks` | `{"authority"}`: the workspace that the port for Databricks stands for |
 
 use std::sync::Arc;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, http::uri::Authority};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -30,6 +31,13 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub struct SharingHost {
     /// Its host name.
     pub host: String,
+}
+
+/// The Databricks workspace that the port for it stands for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkspaceAddress {
+    /// Its host and port.
+    pub authority: String,
 }
 
 /// The answer to an ordered fault.
@@ -72,8 +80,20 @@ pub(super) async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> R
                 plain(StatusCode::OK, String::new())
             }),
         },
+        (&Method::PUT, "/databricks") => match read_workspace(&body) {
+            Err(reason) => plain(StatusCode::BAD_REQUEST, reason),
+            Ok(authority) => with(&shared.workspace, |workspace| {
+                *workspace = Some(authority);
+                plain(StatusCode::OK, String::new())
+            }),
+        },
         _ => plain(StatusCode::NOT_FOUND, "no such request; see gateway/admin.rs".to_owned()),
     }
+}
+
+fn read_workspace(body: &[u8]) -> Result<Authority, String> {
+    let address: WorkspaceAddress = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    address.authority.parse().map_err(|_| format!("{} is no host and port", address.authority))
 }
 
 fn with<T>(guarded: &std::sync::Mutex<T>, act: impl FnOnce(&mut T) -> Response<Body>) -> Response<Body> {

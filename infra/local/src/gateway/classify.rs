@@ -37,6 +37,20 @@ pub fn classify(method: &Method, uri: &Uri, headers: &HeaderMap, form: &[u8]) ->
     AwsRequest { service, operation, access_key_id }
 }
 
+/// Names a request to a Databricks workspace by the little that faults tell apart: getting a token, reading, writing.
+#[must_use]
+pub fn classify_databricks(method: &Method, uri: &Uri) -> AwsRequest {
+    let operation = match *method {
+        _ if uri.path().starts_with("/oidc/") => "GetToken",
+        Method::GET => "Read",
+        _ => "Write",
+    };
+    AwsRequest { service: DATABRICKS.to_owned(), operation: operation.to_owned(), access_key_id: String::new() }
+}
+
+/// What stands for a service's signing name where the service is a Databricks workspace.
+pub const DATABRICKS: &str = "databricks";
+
 /// Says whether the operation's name is in the body, as in the query protocol.
 #[must_use]
 pub fn needs_form(method: &Method, headers: &HeaderMap) -> bool {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::Method;
 
 use super::{
-    admin::{FaultId, SharingHost},
+    admin::{FaultId, SharingHost, WorkspaceAddress},
     faults::{Fault, OrderedFault},
     ledger::{LoggedRequest, RequestCount},
 };
@@ -100,5 +100,15 @@ impl Admin {
     pub async fn set_sharing_host(&self, host: &str) -> Result<()> {
         let host = SharingHost { host: host.to_owned() };
         http::send_json(Method::PUT, &self.path("/sharing"), &host).await.map(drop)
+    }
+
+    /// Sets the workspace that the port for Databricks stands for: a URL such as `http://127.0.0.1:4100`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`crate::Error::Http`] if it does not answer or takes the URL for none.
+    pub async fn set_workspace(&self, url: &str) -> Result<()> {
+        let authority = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        http::send_json(Method::PUT, &self.path("/databricks"), &WorkspaceAddress { authority }).await.map(drop)
     }
 }

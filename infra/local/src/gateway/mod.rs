@@ -1,7 +1,7 @@
 //! The gateway: everything that talks to the emulator talks to it, so it can count and disturb.
 //!
-//! Three loopback ports: AWS calls (of functions and clients), the public sharing endpoint, and the
-//! admin API. It knows nothing of the stack beyond these.
+//! Four loopback ports: AWS calls (of functions and clients), the public sharing endpoint, the functions' calls to the
+//! Databricks workspace, and the admin API. It knows nothing of the stack beyond these.
 
 use std::{
     convert::Infallible,
@@ -36,6 +36,8 @@ pub struct Ports {
     pub aws: u16,
     /// The public sharing endpoint.
     pub sharing: u16,
+    /// Calls to the Databricks workspace.
+    pub databricks: u16,
     /// The admin API.
     pub admin: u16,
 }
@@ -48,6 +50,7 @@ struct Shared {
     ledger: Mutex<ledger::Ledger>,
     faults: Mutex<faults::Faults>,
     sharing_host: Mutex<Option<String>>,
+    workspace: Mutex<Option<Authority>>,
 }
 
 /// A gateway that listens and does not serve yet.
@@ -55,12 +58,13 @@ struct Shared {
 pub struct Gateway {
     aws: TcpListener,
     sharing: TcpListener,
+    databricks: TcpListener,
     admin: TcpListener,
     ports: Ports,
 }
 
 impl Gateway {
-    /// Takes three free ports of the loopback interface.
+    /// Takes four free ports of the loopback interface.
     ///
     /// # Errors
     ///
@@ -71,11 +75,11 @@ impl Gateway {
             let port = listener.local_addr()?.port();
             Ok::<_, std::io::Error>((listener, port))
         };
-        let bound = async { Ok((listen().await?, listen().await?, listen().await?)) };
-        let ((aws, aws_port), (sharing, sharing_port), (admin, admin_port)) =
+        let bound = async { Ok([listen().await?, listen().await?, listen().await?, listen().await?]) };
+        let [(aws, aws_port), (sharing, sharing_port), (databricks, databricks_port), (admin, admin_port)] =
             bound.await.map_err(|source| Error::Port { source })?;
-        let ports = Ports { aws: aws_port, sharing: sharing_port, admin: admin_port };
-        Ok(Self { aws, sharing, admin, ports })
+        let ports = Ports { aws: aws_port, sharing: sharing_port, databricks: databricks_port, admin: admin_port };
+        Ok(Self { aws, sharing, databricks, admin, ports })
     }
 
     /// The ports that were taken.
@@ -100,19 +104,22 @@ impl Gateway {
             ledger: Mutex::default(),
             faults: Mutex::default(),
             sharing_host: Mutex::default(),
+            workspace: Mutex::default(),
         });
         tokio::join!(
             accept(self.aws, shared.clone(), Role::Aws),
             accept(self.sharing, shared.clone(), Role::Sharing),
+            accept(self.databricks, shared.clone(), Role::Databricks),
             accept(self.admin, shared, Role::Admin),
         );
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Aws,
     Sharing,
+    Databricks,
     Admin,
 }
 
@@ -137,12 +144,20 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Share
     http.timer(TokioTimer::new()).header_read_timeout(None);
     // An error here is the client's going away, or a fault that dropped the connection.
     let _ = match role {
-        Role::Aws => {
+        Role::Aws | Role::Databricks => {
             // Found out once: a connection belongs to one process for its whole life.
             let known = shared.clone();
             let found = tokio::task::spawn_blocking(move || Arc::new(known.callers.find(peer, local.unwrap_or(peer))));
             let Ok(caller) = found.await else { return };
-            let service = service_fn(move |request| proxy::forward_aws(shared.clone(), caller.clone(), request));
+            let service = service_fn(move |request| {
+                let (shared, caller) = (shared.clone(), caller.clone());
+                async move {
+                    if role == Role::Databricks {
+                        return proxy::forward_databricks(shared, caller, request).await;
+                    }
+                    proxy::forward_aws(shared, caller, request).await
+                }
+            });
             http.serve_connection(io, service).await
         }
         Role::Sharing => {

@@ -1,4 +1,4 @@
-//! Forwards requests to the emulator and answers back, both ways as streams.
+//! Forwards requests to the emulator, and to the Databricks workspace, and answers back, both ways as streams.
 //!
 //! Host, path, query, body and signed headers stay as they came: signatures cover them. What is
 //! added is `x-forwarded-proto: https`, which the emulator takes for a request over TLS, so that
@@ -19,7 +19,7 @@ use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use super::{
     Shared,
     caller::Caller,
-    classify::{AwsRequest, classify, needs_form},
+    classify::{AwsRequest, classify, classify_databricks, needs_form},
     faults::{Fault, FaultAction, FaultMoment},
     ledger::{LoggedRequest, Observed},
 };
@@ -57,18 +57,41 @@ pub(super) async fn forward_aws(
         (Bytes::new(), Either::Left(body))
     };
     let asked = classify(&parts.method, &parts.uri, &parts.headers, &form);
-    let path = parts.uri.path().to_owned();
-    let (sequence, fault) = note(&shared, &caller, &asked, parts.method.as_str(), &path);
+    parts.headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
+    forward_disturbed(&shared, &caller, &asked, &shared.emulator, Request::from_parts(parts, body)).await
+}
+
+/// Takes one request to the Databricks workspace, counted, and with the faults that were ordered.
+pub(super) async fn forward_databricks(
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Dropped> {
+    let Some(workspace) = shared.workspace.lock().ok().and_then(|workspace| workspace.clone()) else {
+        return Ok(plain(StatusCode::SERVICE_UNAVAILABLE, "the workspace is not started yet".to_owned()));
+    };
+    let asked = classify_databricks(request.method(), request.uri());
+    forward_disturbed(&shared, &caller, &asked, &workspace, request.map(Either::Left)).await
+}
+
+async fn forward_disturbed(
+    shared: &Shared,
+    caller: &Caller,
+    asked: &AwsRequest,
+    target: &Authority,
+    request: Request<Body>,
+) -> Result<Response<Body>, Dropped> {
+    let path = request.uri().path().to_owned();
+    let (sequence, fault) = note(shared, caller, asked, request.method().as_str(), &path);
 
     if let Some((id, fault)) = fault.as_ref().filter(|(_, fault)| fault.when == FaultMoment::Before) {
-        return carry_out(&shared, &caller, *id, fault, sequence);
+        return carry_out(shared, caller, *id, fault, sequence);
     }
-    parts.headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("https"));
-    let answer = send(&shared, Request::from_parts(parts, body)).await;
+    let answer = send(shared, target, request).await;
     if let Some((id, fault)) = fault {
-        return carry_out(&shared, &caller, id, &fault, sequence);
+        return carry_out(shared, caller, id, &fault, sequence);
     }
-    answered(&shared, sequence, answer.status());
+    answered(shared, sequence, answer.status());
     Ok(answer)
 }
 
@@ -98,7 +121,7 @@ pub(super) async fn forward_sharing(
             parts.headers.insert(name, value);
         }
     }
-    send(&shared, Request::from_parts(parts, Either::Left(body))).await
+    send(&shared, &shared.emulator, Request::from_parts(parts, Either::Left(body))).await
 }
 
 fn note(shared: &Shared, caller: &Caller, asked: &AwsRequest, method: &str, path: &str) -> (u64, Option<(u64, Fault)>) {
@@ -154,11 +177,11 @@ fn answered(shared: &Shared, sequence: u64, status: StatusCode) {
     }
 }
 
-/// Sends a request to the emulator; its failure becomes a 502 that says so.
-async fn send(shared: &Shared, mut request: Request<Body>) -> Response<Body> {
+/// Sends a request to the emulator or the workspace; its failure becomes a 502 that says so.
+async fn send(shared: &Shared, target: &Authority, mut request: Request<Body>) -> Response<Body> {
     let target = Uri::builder()
         .scheme(Scheme::HTTP)
-        .authority(shared.emulator.clone())
+        .authority(target.clone())
         .path_and_query(request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")))
         .build();
     match target {

@@ -37,6 +37,7 @@ struct Received {
 struct World {
     ports: Ports,
     admin: Admin,
+    emulator: SocketAddr,
     received: mpsc::UnboundedReceiver<Received>,
 }
 
@@ -67,7 +68,7 @@ async fn world() -> World {
         }
     });
     let ports = gateway_before(emulator).await;
-    World { ports, admin: Admin::at(&format!("http://127.0.0.1:{}", ports.admin)), received }
+    World { ports, admin: Admin::at(&format!("http://127.0.0.1:{}", ports.admin)), emulator, received }
 }
 
 async fn gateway_before(emulator: SocketAddr) -> Ports {
@@ -381,6 +382,34 @@ async fn a_caller_that_is_no_function_is_never_killed() {
     })
     .await;
     assert_eq!(world.admin.faults().await.unwrap()[0].matched, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_for_databricks_stands_for_the_workspace_and_can_end_who_writes_there() {
+    let mut world = world().await;
+    let port = world.ports.databricks;
+    let request = "GET /api/2.1/x HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert!(raw(port, request).await.starts_with("HTTP/1.1 503"));
+
+    world.admin.set_workspace(&format!("http://{}", world.emulator)).await.unwrap();
+    let (service, operation) = (Some("databricks".to_owned()), Some("Write".to_owned()));
+    world.admin.order_fault(&Fault { service, operation, ..kill(FaultMoment::After, 1) }).await.unwrap();
+    blocking(move || {
+        let mut function = Function::start("spillway-PublishRun-1", MARK, port);
+        assert_eq!(function.ask("POST", "/oidc/v1/token").as_deref(), Some("HTTP/1.1 207 Multi-Status"));
+        assert_eq!(function.ask("GET", "/api/2.1/x").as_deref(), Some("HTTP/1.1 207 Multi-Status"));
+        assert_eq!(function.ask("PATCH", "/api/2.1/x"), None);
+        assert!(!function.is_alive());
+    })
+    .await;
+    let mut reached = Vec::new();
+    while let Ok(received) = world.received.try_recv() {
+        reached.push(received.method);
+    }
+    assert_eq!(reached, [Method::POST, Method::GET, Method::PATCH]);
+    let log = world.admin.request_log().await.unwrap();
+    let operations: Vec<_> = log.iter().map(|entry| (entry.service.as_str(), entry.operation.as_str())).collect();
+    assert_eq!(operations, [("databricks", "GetToken"), ("databricks", "Read"), ("databricks", "Write")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ pub struct ShareReport {
     pub denied: Vec<String>,
     /// Tables that should be readable and of which the metastore says neither that they are nor that they are not.
     pub unproven: Vec<String>,
-    /// Tables in the share.
+    /// Tables in the share, the probe not among them.
     pub tables: usize,
     /// Tables that fit.
     pub tables_max: usize,
@@ -103,7 +103,7 @@ impl UnityCatalogBackend {
             missing,
             unproven,
             denied: denied.map(|object| object.name.clone()).collect(),
-            tables: share.objects.iter().filter(|object| object.kind == "TABLE").count(),
+            tables: self.tables_in(&share, connector),
             tables_max: TABLES_PER_SHARE_MAX,
             access: self.access(&share.name, recipient).await?,
         })

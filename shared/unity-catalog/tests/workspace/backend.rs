@@ -323,8 +323,35 @@ async fn a_full_share_takes_no_more_and_says_so_before_asking() {
     let tables = world.loaded(&id, TABLES_PER_SHARE_MAX + 1);
     world.requests();
     let error = backend.add_tables(&id, &tables).await.unwrap_err();
-    assert!(matches!(cause(&error), BackendError::ShareFull { tables: 0, more: 1_001 }));
+    assert!(matches!(cause(&error), BackendError::ShareFull { tables: 0, more: 1_000 }));
     assert_eq!(world.requests().len(), 1, "nothing was registered");
+}
+
+#[tokio::test]
+async fn a_full_share_has_a_place_for_the_probe_however_its_removal_ends() {
+    let world = World::new().await;
+    let backend = world.backend();
+    let id = provisioned(&backend, "acme").await;
+    let (tables, probe) = (world.loaded(&id, TABLES_PER_SHARE_MAX + 1), TableName::probe());
+    world.tables.put(&id, &probe, &[("probe", "string")]);
+    let (one_more, fitting) = tables.split_last().unwrap();
+    backend.add_tables(&id, fitting).await.unwrap();
+
+    for time in [FaultTime::Instead, FaultTime::Afterwards] {
+        backend.add_table(&id, &probe).await.unwrap();
+        let error = backend.add_table(&id, one_more).await.unwrap_err();
+        assert!(matches!(cause(&error), BackendError::ShareFull { tables: 999, more: 1 }));
+
+        let (method, status) = (Some(http::Method::PATCH), 504);
+        world.fake.add_fault(Fault { method, status, time, times: 5, ..Fault::throttled("/shares/acme", None) });
+        backend.remove_table(&id, &probe).await.expect_err("every answer is lost");
+        backend.add_table(&id, &probe).await.unwrap();
+        backend.remove_table(&id, &probe).await.unwrap();
+        let report = backend.report(&id, "", &[]).await.unwrap();
+        assert_eq!((report.tables, report.room()), (TABLES_PER_SHARE_MAX, Room::NearlyFull));
+        let share = world.workspace.share("acme").await.unwrap().unwrap();
+        assert_eq!(share.objects.len(), TABLES_PER_SHARE_MAX, "the probe is out: {time:?}");
+    }
 }
 
 #[tokio::test]
