@@ -52,7 +52,7 @@ const KEPT_BELOW: [(&[&str], &[&str]); 10] = [
 const KEPT_BELOW_IN_TESTS: [(&str, &str); 1] = [("object_store", "sharing")];
 
 /// What the rules and the steps may use: no SDK, no Arrow, no serde, no clock, no runtime.
-const UNDER_THE_RULES: [&str; 3] = ["async-trait", "hex", "sha2", "thiserror"];
+const UNDER_THE_RULES: [&str; 4] = ["async-trait", "hex", "sha2", "thiserror"];
 
 fn used<'a>(package: &'a Package, of: &'a BTreeSet<String>) -> BTreeSet<&'a str> {
     let program = package.dependencies.iter().filter(|dependency| dependency.used_in == Use::Program);
