@@ -299,7 +299,8 @@ mod tests {
                 let (urls, ..) = urls(endpoint, 1);
                 let ours = urls.signing(instant(0), &time[..8]).await.unwrap().url(key, time, 60);
                 assert_eq!(parts(&ours), (address, theirs), "{key} {endpoint:?}");
-                let names: Vec<_> = ours.split(['?', '&']).skip(1).collect();
+                let (signed, _) = ours.split_once("&X-Amz-Signature=").unwrap();
+                let names: Vec<_> = signed.split(['?', '&']).skip(1).collect();
                 assert!(names.is_sorted(), "the signature is of the names in their order: {ours}");
             }
         }
@@ -318,7 +319,7 @@ mod tests {
     async fn a_session_signs_until_half_of_it_is_over() {
         let (urls, clock, sessions) = urls(None, 3);
         for (now, end, asked) in
-            [(0, 3_600, 1), (1_799, 3_600, 1), (1_800, 7_200, 2), (5_399, 7_200, 2), (9_000, 10_800, 3)]
+            [(0, 3_600, 1), (1_799, 3_600, 1), (1_800, 7_200, 2), (5_399, 7_200, 2), (8_999, 10_800, 3)]
         {
             set(&clock, now);
             urls.signed_url("k", 60).await.unwrap();
