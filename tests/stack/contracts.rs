@@ -7,6 +7,7 @@ use aws::sqs::SqsDeadLetterQueue;
 use delivery::staged::StagedFile;
 use object_store::{ObjectStoreExt, PutPayload};
 use tables::log::ObjectStoreTableLog;
+use testkit::budget::request_budget_contract;
 use testkit::builders::connector;
 use testkit::recipient_contract::recipient_backend_contract;
 use testkit::token_contract::recipient_token_contract;
@@ -68,7 +69,7 @@ async fn dynamodb_keeps_the_rules_of_the_sharing_ports() {
     sharing_contract::share_catalog_contract(&store, &store, &store, &prefix).await;
     sharing_contract::activation_store_contract(&store, &store, &prefix).await;
     recipient_token_contract(&store, &format!("h{}", unique())).await;
-    sharing_contract::request_budget_contract(&store, &prefix).await;
+    request_budget_contract(&store, &prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

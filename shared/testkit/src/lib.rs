@@ -8,6 +8,7 @@
 )]
 
 pub mod backfill_contract;
+pub mod budget;
 pub mod builders;
 pub mod faults;
 pub mod lake;
