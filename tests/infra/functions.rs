@@ -162,7 +162,7 @@ fn only_maintenance_deletes_objects_and_only_the_set_up_takes_something_out_of_a
 }
 
 #[test]
-fn the_public_function_writes_tokens_and_activations_only() {
+fn the_public_function_writes_tokens_activations_and_budgets_only() {
     let written: BTreeSet<String> = ["dynamodb:PutItem", "dynamodb:UpdateItem"]
         .into_iter()
         .flat_map(|action| allowing("serve-share", action))
@@ -171,7 +171,7 @@ fn the_public_function_writes_tokens_and_activations_only() {
             keys => keys,
         })
         .collect();
-    assert_eq!(written, BTreeSet::from(["ACTIVATION#*", "TOKEN#*", "TOKENS#*"].map(str::to_owned)));
+    assert_eq!(written, BTreeSet::from(["ACTIVATION#*", "BUDGET#*", "TOKEN#*", "TOKENS#*"].map(str::to_owned)));
     for action in ["s3:PutObject", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem", "dynamodb:Scan"] {
         assert_eq!(allowing("serve-share", action), Vec::<Value>::new());
     }
@@ -213,6 +213,25 @@ fn the_proof_reads_tables_only_as_a_recipient_does() {
 }
 
 #[test]
+fn only_the_sharing_server_takes_another_role_and_that_one_reads_tables() {
+    let template = template();
+    let policies = resources(&template, "AWS::IAM::Policy");
+    let takes = &policies["TakeTableReaderRole"]["Properties"];
+    assert_eq!(takes["Roles"], json!([{ "Ref": "ServeShareFunctionRole" }]));
+    let statement = &takes["PolicyDocument"]["Statement"][0];
+    assert_eq!(texts(&statement["Action"]), ["sts:AssumeRole"]);
+    assert_eq!(statement["Resource"], json!({ "Fn::GetAtt": "TableReaderRole.Arn" }));
+    let role = &resources(&template, "AWS::IAM::Role")["TableReaderRole"]["Properties"];
+    let trusted = &role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["AWS"];
+    assert_eq!(*trusted, json!({ "Fn::GetAtt": "ServeShareFunctionRole.Arn" }));
+    let rights = role["Policies"].to_string();
+    assert!(rights.contains("s3:GetObject") && rights.contains("/connectors/*"), "{rights}");
+    for other in ["s3:Put", "s3:Delete", "s3:*", "dynamodb:", "secretsmanager:"] {
+        assert!(!rights.contains(other), "{other}: {rights}");
+    }
+}
+
+#[test]
 fn only_the_sharing_server_can_be_called_from_outside() {
     for (name, function) in functions() {
         let expected = if name == "serve-share" {
@@ -235,7 +254,7 @@ fn everybody_is_given_the_same_sharing_endpoint() {
 #[test]
 fn a_deployment_without_a_workspace_has_no_right_to_its_secret_and_one_with_it_no_more_than_that() {
     let policies = resources(&template(), "AWS::IAM::Policy");
-    for (id, policy) in &policies {
+    for (id, policy) in policies.iter().filter(|(id, _)| *id != "TakeTableReaderRole") {
         assert_eq!(policy["Condition"], "HasDatabricks", "{id}");
     }
     let readers = statements().into_iter().filter(|(_, it)| it.to_string().contains("secretsmanager:"));
