@@ -14,6 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use delivery::ports::{Clock, PortError};
 use delivery::timestamp::Timestamp;
+use hmac::digest::Key as MacKey;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, RANGE};
 use http::{HeaderMap, StatusCode};
@@ -33,7 +34,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Signs URLs of files, and knows its own again. Has no `Debug` of its key.
 pub struct SignedUrls {
     host_url: String,
-    key: [u8; 32],
+    /// With the key, and nothing else yet.
+    mac: Hmac<Sha256>,
     clock: Arc<dyn Clock>,
 }
 
@@ -47,22 +49,20 @@ impl SignedUrls {
     /// URLs below a host's URL, such as `http://127.0.0.1:8080`, signed with a key that nobody else has.
     #[must_use]
     pub fn new(host_url: String, key: [u8; 32], clock: Arc<dyn Clock>) -> Self {
-        Self { host_url, key, clock }
+        // A key that is shorter than a block is filled up with zeros (RFC 2104).
+        let mut block = MacKey::<Hmac<Sha256>>::default();
+        block.iter_mut().zip(key).for_each(|(to, from)| *to = from);
+        Self { host_url, mac: Hmac::new(&block), clock }
     }
 
-    fn mac(&self, file: &str, expires_at: i64) -> Option<Hmac<Sha256>> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
-        mac.update(format!("{expires_at}\n{file}").as_bytes());
-        Some(mac)
+    fn mac(&self, file: &str, expires_at: i64) -> Hmac<Sha256> {
+        self.mac.clone().chain_update(expires_at.to_string()).chain_update("\n").chain_update(file)
     }
 
     fn is_good(&self, file: &str, asked: &Asked) -> bool {
         let alive = self.clock.now() < Timestamp::EPOCH.plus_seconds(asked.ends_at);
         let signature = hex::decode(&asked.signature).ok();
-        alive
-            && signature.is_some_and(|signature| {
-                self.mac(file, asked.ends_at).is_some_and(|mac| mac.verify_slice(&signature).is_ok())
-            })
+        alive && signature.is_some_and(|signature| self.mac(file, asked.ends_at).verify_slice(&signature).is_ok())
     }
 }
 
@@ -70,7 +70,7 @@ impl SignedUrls {
 impl UrlSigner for SignedUrls {
     async fn signed_url(&self, key: &str, life_seconds: u32) -> Result<String, PortError> {
         let ends_at = self.clock.now().seconds() + i64::from(life_seconds);
-        let signature = self.mac(key, ends_at).map(|mac| mac.finalize().into_bytes()).unwrap_or_default();
+        let signature = self.mac(key, ends_at).finalize().into_bytes();
         let (host, path) = (&self.host_url, utf8_percent_encode(key, ENCODED));
         let query = format_args!("X-Amz-Expires={life_seconds}&ends-at={ends_at}");
         Ok(format!("{host}{PREFIX}/{path}?{query}&X-Amz-Signature={}", hex::encode(signature)))
