@@ -80,10 +80,10 @@ impl Throttle {
 
     /// Takes one permit of a token, or says in how many whole seconds there is one.
     pub(super) async fn take(&self, token: &SecretHash, now: Timestamp) -> Result<(), u32> {
-        let own_wait = match (self.find(token, now), &self.shared) {
-            (Found::Taken, _) => return Ok(()),
-            (Found::Nowhere(wait), _) | (Found::Elsewhere(wait), None) => return Err(wait),
-            (Found::Elsewhere(wait), Some(_)) => wait,
+        let own_wait = match self.find(token, now) {
+            Found::Taken => return Ok(()),
+            Found::Nowhere(wait) => return Err(wait),
+            Found::Elsewhere(wait) => wait,
         };
         let Some((limit, budget)) = &self.shared else { return Err(own_wait) };
         match budget.take(token, LOAN_PERMITS, *limit, now).await {
