@@ -19,22 +19,32 @@ use tests::{Place, Run, Stack, set_up_input, table_name, unique};
 /// Faults and counts are the gateway's: one command at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+const SET_UP: Command<'_> = Command {
+    machine: "SetupConnector",
+    functions: &["provision-connector", "prove-delivery", "invite-recipient"],
+    interrupted: "SETUP_INTERRUPTED",
+};
+
+const REVOKE: Command<'_> =
+    Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+
+const ROTATE: Command<'_> = Command {
+    machine: "RotateToken",
+    functions: &["invite-recipient", "change-connector"],
+    interrupted: "CHANGE_INTERRUPTED",
+};
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let set_up = Command {
-        machine: "SetupConnector",
-        functions: &["provision-connector", "prove-delivery", "invite-recipient"],
-        interrupted: "SETUP_INTERRUPTED",
-    };
     let begin = async || {
         let (connector, team) = (unique(), unique());
         let input = set_up_input(&connector, &team, json!({}));
         ((connector, team), input)
     };
     stack
-        .killed_anywhere(&set_up, begin, async |(connector, team), ended| {
+        .killed_anywhere(&SET_UP, begin, async |(connector, team), ended| {
             let output = ended.output.clone().unwrap_or_default();
             assert!(output.contains("\"ready\""), "{output}");
             // However many e-mails left, the newest link works, and the token reads what is delivered.
@@ -85,15 +95,13 @@ async fn a_disabling_that_is_interrupted_anywhere_disables_once() {
 async fn a_revocation_that_is_interrupted_anywhere_revokes_once_and_for_good() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let revoke =
-        Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
     let begin = async || {
         let (connector, team, profile) = read_connector(&stack).await;
         let input = json!({"connectorId": connector});
         ((connector, team, profile), input)
     };
     stack
-        .killed_anywhere(&revoke, begin, async |(connector, team, profile), _| {
+        .killed_anywhere(&REVOKE, begin, async |(connector, team, profile), _| {
             assert_eq!(stack.connector_state(connector).await, "revoked");
             assert_eq!(count(&stack.audit(connector).await, "revoke"), 1);
             assert!(stack.told(profile).await.1.contains("was revoked"));
@@ -109,18 +117,13 @@ async fn a_revocation_that_is_interrupted_anywhere_revokes_once_and_for_good() {
 async fn a_rotation_that_is_interrupted_anywhere_leaves_the_recipient_its_access() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let rotate = Command {
-        machine: "RotateToken",
-        functions: &["invite-recipient", "change-connector"],
-        interrupted: "CHANGE_INTERRUPTED",
-    };
     let begin = async || {
         let (connector, _, profile) = read_connector(&stack).await;
         let input = json!({"connectorId": connector, "overlapSeconds": 600});
         ((connector, profile), input)
     };
     stack
-        .killed_anywhere(&rotate, begin, async |(connector, profile), _| {
+        .killed_anywhere(&ROTATE, begin, async |(connector, profile), _| {
             assert_eq!(count(&stack.audit(connector).await, "rotate-token"), 1);
             assert_eq!(stack.told(profile).await.0, 200, "the token of before reads until its end");
             let kept = stack.keep(profile, "before");
@@ -250,18 +253,13 @@ async fn assert_handed(stack: &Stack, reader: &Value, connector: &str, who: &str
 async fn a_set_up_in_a_workspace_that_is_interrupted_behind_any_write_ends_with_one_recipient_that_reads() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let set_up = Command {
-        machine: "SetupConnector",
-        functions: &["provision-connector", "prove-delivery", "invite-recipient"],
-        interrupted: "SETUP_INTERRUPTED",
-    };
     let begin = async || {
         let connector = unique();
         let input = set_up_input(&connector, &unique(), hosted());
         (connector, input)
     };
     stack
-        .killed_behind_writes(&set_up, begin, async |connector, ended| {
+        .killed_behind_writes(&SET_UP, begin, async |connector, ended| {
             let output = ended.output.clone().unwrap_or_default();
             assert!(output.contains("\"ready\""), "{output}");
             assert_eq!(count(&stack.audit(connector).await, "set-up"), 1);
@@ -277,18 +275,13 @@ async fn a_set_up_in_a_workspace_that_is_interrupted_behind_any_write_ends_with_
 async fn a_rotation_in_a_workspace_that_is_interrupted_behind_any_write_makes_one_token_and_ends_none_early() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let rotate = Command {
-        machine: "RotateToken",
-        functions: &["invite-recipient", "change-connector"],
-        interrupted: "CHANGE_INTERRUPTED",
-    };
     let begin = async || {
         let (connector, _, reader) = hosted_connector(&stack).await;
         let input = json!({"connectorId": connector, "overlapSeconds": 600});
         ((connector, reader), input)
     };
     stack
-        .killed_behind_writes(&rotate, begin, async |(connector, before), _| {
+        .killed_behind_writes(&ROTATE, begin, async |(connector, before), _| {
             assert_eq!(count(&stack.audit(connector).await, "rotate-token"), 1);
             let codes: BTreeSet<_> = stack.workspace_codes(connector).await.into_iter().collect();
             assert_eq!(codes.len(), 2, "however many e-mails left, there is one more token");
@@ -307,15 +300,13 @@ async fn a_rotation_in_a_workspace_that_is_interrupted_behind_any_write_makes_on
 async fn a_revocation_in_a_workspace_that_is_interrupted_behind_any_write_takes_the_grant_for_good() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let revoke =
-        Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
     let begin = async || {
         let (connector, team, reader) = hosted_connector(&stack).await;
         let input = json!({"connectorId": connector});
         ((connector, team, reader), input)
     };
     stack
-        .killed_behind_writes(&revoke, begin, async |(connector, team, before), _| {
+        .killed_behind_writes(&REVOKE, begin, async |(connector, team, before), _| {
             assert_eq!(stack.connector_state(connector).await, "revoked");
             assert_eq!(count(&stack.audit(connector).await, "revoke"), 1);
             stack.handed(before, connector).await.expect_err("the next request is refused");
