@@ -97,7 +97,8 @@ async fn a_batch_whose_functions_end_at_any_request_loses_and_doubles_nothing() 
     let ended = place.stack.execute("DeliverRun", &place.input(&first)).await;
     assert_eq!(ended.status, "SUCCEEDED", "{ended:?}");
     delivered.lock().unwrap().extend(first);
-    let command = Command { machine: "DeliverRun", functions: &FUNCTIONS, interrupted: "did not get every run" };
+    let command =
+        Command { machine: "DeliverRun", functions: &FUNCTIONS, interrupted: "did not get every run", at_once: 1 };
     let begin = async || {
         let runs = place.record(3).await;
         let input = place.input(&runs);

@@ -1,4 +1,4 @@
-"""Looks for secrets in everything that a stack leaves behind: log lines, execution histories, table items, queues.
+"""Looks for secrets in everything that a stack leaves behind: log lines, execution histories, table items.
 
 Usage: scan_secrets.py <state table> <folder of log files> <file of known secrets, one a line>
 

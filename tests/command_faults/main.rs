@@ -19,20 +19,29 @@ use tests::{Place, Run, Stack, set_up_input, table_name, unique};
 /// Faults and counts are the gateway's: one command at a time.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+/// Connectors that are made ready, and looked at, beside one another: a client of theirs mostly waits.
+const AT_ONCE: usize = 6;
+
 const SET_UP: Command<'_> = Command {
     machine: "SetupConnector",
     functions: &["provision-connector", "prove-delivery", "invite-recipient"],
     interrupted: "SETUP_INTERRUPTED",
+    at_once: AT_ONCE,
 };
 
-const REVOKE: Command<'_> =
-    Command { machine: "RevokeConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+const REVOKE: Command<'_> = changing("RevokeConnector");
 
 const ROTATE: Command<'_> = Command {
     machine: "RotateToken",
     functions: &["invite-recipient", "change-connector"],
     interrupted: "CHANGE_INTERRUPTED",
+    at_once: AT_ONCE,
 };
+
+/// A command that one function carries out alone.
+const fn changing(machine: &str) -> Command<'_> {
+    Command { machine, functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED", at_once: AT_ONCE }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_that_is_interrupted_anywhere_ends_with_a_connector_that_delivers() {
@@ -75,8 +84,7 @@ fn count(audit: &[String], action: &str) -> usize {
 async fn a_disabling_that_is_interrupted_anywhere_disables_once() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let disable =
-        Command { machine: "DisableConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let disable = changing("DisableConnector");
     let begin = async || {
         let (connector, _, profile) = read_connector(&stack).await;
         let input = json!({"connectorId": connector});
@@ -150,6 +158,7 @@ async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once
         machine: "RedriveDeliveries",
         functions: &["redrive-deliveries"],
         interrupted: "REDRIVE_INTERRUPTED",
+        at_once: AT_ONCE,
     };
     let begin = async || {
         let place = Place::new().await;
@@ -175,8 +184,7 @@ async fn a_redrive_that_is_interrupted_anywhere_starts_each_failed_delivery_once
 async fn an_enabling_that_is_interrupted_anywhere_catches_up_with_each_row_once() {
     let _turn = TURN.lock().await;
     let stack = Stack::of_this_test();
-    let enable =
-        Command { machine: "EnableConnector", functions: &["change-connector"], interrupted: "CHANGE_INTERRUPTED" };
+    let enable = changing("EnableConnector");
     let begin = async || {
         let (connector, team, profile) = read_connector(&stack).await;
         let disabled = stack.command("DisableConnector", &connector, json!({})).await;
@@ -203,8 +211,13 @@ async fn an_enabling_that_is_interrupted_anywhere_catches_up_with_each_row_once(
 async fn a_redrive_of_messages_that_is_interrupted_anywhere_sends_each_back_before_it_ends() {
     let _turn = TURN.lock().await;
     let place = Place::new().await;
-    let redrive =
-        Command { machine: "RedriveMessages", functions: &["redrive-messages"], interrupted: "REDRIVE_INTERRUPTED" };
+    // The first one would send the messages of all others back.
+    let redrive = Command {
+        machine: "RedriveMessages",
+        functions: &["redrive-messages"],
+        interrupted: "REDRIVE_INTERRUPTED",
+        at_once: 1,
+    };
     // Dead letters of other tests would be sent back, and refused, each time.
     let dead_letters = place.stack.output("RunCompletedDeadLetterQueueUrl");
     place.stack.sqs.purge_queue().queue_url(dead_letters).send().await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -16,6 +17,17 @@ pub struct Command<'a> {
     pub functions: &'a [&'a str],
     /// The error code of a function that ends again and again.
     pub interrupted: &'a str,
+    /// For how many of its executions what they need may be there before the first of them begins.
+    pub at_once: usize,
+}
+
+/// A fault that ends processes of a command's functions.
+#[derive(Debug)]
+struct Strike {
+    what: String,
+    fault: Value,
+    /// How many processes it ends: a function that ends three times fails the execution.
+    times: usize,
 }
 
 /// Requests of one function for one operation.
@@ -95,28 +107,24 @@ impl Stack {
         check: impl AsyncFn(&T, &Execution),
     ) {
         let requests = self.undisturbed(command, &begin, &check).await;
+        let mut strikes = Vec::new();
         for function in command.functions {
             let count = requests.iter().filter(|some| some.function == *function).map(|some| some.count).sum();
             assert!(count > 0, "{}: {function} makes requests", command.machine);
             // Ended behind a request is ended before the next one.
             let points = std::iter::once((1, "before")).chain((1..=count).map(|nth| (nth, "after")));
-            for (nth, when) in points {
-                let what = format!("{}: {function} ended {when} request {nth} of {count}", command.machine);
-                let fault = json!({"function": function, "nth": nth, "when": when, "action": "kill"});
-                self.ended_once(command, &what, fault, &begin, &check).await;
-            }
-            let (subject, input) = begin().await;
-            self.order_kill(function, 1, "after", 3).await;
-            let failed = self.execute(command.machine, &input).await;
-            let kills = self.kills().await;
-            self.forget_faults().await;
-            let what = format!("{}: {function} ended three times", command.machine);
-            assert_eq!((kills, failed.status.as_str()), (3, "FAILED"), "{what}: {failed:?}");
-            assert!(failed.cause.unwrap_or_default().contains(command.interrupted), "{what}");
-            let again = self.execute(command.machine, &input).await;
-            assert_eq!(again.status, "SUCCEEDED", "{what}, and started again: {again:?}");
-            check(&subject, &again).await;
+            strikes.extend(points.map(|(nth, when)| Strike {
+                what: format!("{}: {function} ended {when} request {nth} of {count}", command.machine),
+                fault: json!({"function": function, "nth": nth, "when": when, "action": "kill"}),
+                times: 1,
+            }));
+            strikes.push(Strike {
+                what: format!("{}: {function} ended three times", command.machine),
+                fault: json!({"function": function, "nth": 1, "when": "after", "times": 3, "action": "kill"}),
+                times: 3,
+            });
         }
+        self.struck(command, &strikes, &begin, &check).await;
     }
 
     /// Carries a command out once for each change that its functions make outside of the tables bucket, the function being
@@ -130,17 +138,17 @@ impl Stack {
         let requests = self.undisturbed(command, &begin, &check).await;
         let writes: Vec<_> = requests.into_iter().filter(Requests::are_changes).collect();
         assert!(writes.iter().any(|write| write.service == "databricks"), "{}: {writes:?}", command.machine);
-        for Requests { function, service, operation, count } in writes {
-            for nth in 1..=count {
-                let what =
-                    format!("{}: {function} ended behind {service} {operation} {nth} of {count}", command.machine);
-                let fault = json!({
+        let strikes = writes.iter().flat_map(|Requests { function, service, operation, count }| {
+            (1..=*count).map(move |nth| Strike {
+                what: format!("{}: {function} ended behind {service} {operation} {nth} of {count}", command.machine),
+                fault: json!({
                     "function": function, "service": service, "operation": operation, "nth": nth, "when": "after",
                     "action": "kill",
-                });
-                self.ended_once(command, &what, fault, &begin, &check).await;
-            }
-        }
+                }),
+                times: 1,
+            })
+        });
+        self.struck(command, &strikes.collect::<Vec<_>>(), &begin, &check).await;
     }
 
     /// Carries a command out without any fault, and returns the requests of its functions.
@@ -161,22 +169,39 @@ impl Stack {
         requests
     }
 
-    /// Carries a command out with a fault that ends one of its processes.
-    async fn ended_once<T>(
+    /// Carries a command out once for each strike. What it is for is made beside others', and looked at beside others';
+    /// the faults strike one command after another.
+    async fn struck<T>(
         &self,
         command: &Command<'_>,
-        what: &str,
-        fault: Value,
+        strikes: &[Strike],
         begin: &impl AsyncFn() -> (T, Value),
         check: &impl AsyncFn(&T, &Execution),
     ) {
-        let (subject, input) = begin().await;
+        for strikes in strikes.chunks(command.at_once) {
+            let subjects = join_all(strikes.iter().map(|_| begin())).await;
+            let mut ended = Vec::new();
+            for (strike, (_, input)) in strikes.iter().zip(&subjects) {
+                ended.push(self.struck_once(command, strike, input).await);
+            }
+            join_all(subjects.iter().zip(&ended).map(|((subject, _), ended)| check(subject, ended))).await;
+        }
+    }
+
+    /// Carries a command out while its processes are ended, and again where that failed it, as it must.
+    async fn struck_once(&self, command: &Command<'_>, strike: &Strike, input: &Value) -> Execution {
+        let Strike { what, fault, times } = strike;
         self.forget_faults().await;
-        self.gateway(Method::POST, "/faults", Some(fault)).await;
-        let ended = self.execute(command.machine, &input).await;
-        let kills = self.kills().await;
+        self.gateway(Method::POST, "/faults", Some(fault.clone())).await;
+        let mut ended = self.execute(command.machine, input).await;
+        assert_eq!(self.kills().await, *times, "{what}: {ended:?}");
         self.forget_faults().await;
-        assert_eq!((kills, ended.status.as_str()), (1, "SUCCEEDED"), "{what}: {ended:?}");
-        check(&subject, &ended).await;
+        if *times > 1 {
+            assert_eq!(ended.status, "FAILED", "{what}: {ended:?}");
+            assert!(ended.cause.unwrap_or_default().contains(command.interrupted), "{what}");
+            ended = self.execute(command.machine, input).await;
+        }
+        assert_eq!(ended.status, "SUCCEEDED", "{what}: {ended:?}");
+        ended
     }
 }

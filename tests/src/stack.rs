@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -79,6 +80,8 @@ pub struct Stack {
     /// The Python of the local stack's environment.
     pub python: PathBuf,
     profiles: PathBuf,
+    /// Each with its client, which takes a while to make.
+    buckets: Arc<Mutex<BTreeMap<String, AmazonS3>>>,
 }
 
 /// A delivery's record.
@@ -126,15 +129,12 @@ impl Stack {
         let file: StackFile = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let credentials =
             aws_credential_types::Credentials::from_keys(&file.access_key_id, &file.secret_access_key, None);
-        let tls = aws_smithy_http_client::tls::Provider::Rustls(
-            aws_smithy_http_client::tls::rustls_provider::CryptoMode::Ring,
-        );
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new(file.region.clone()))
             .endpoint_url(file.aws_endpoint.clone())
             .credentials_provider(aws_credential_types::provider::SharedCredentialsProvider::new(credentials))
-            .http_client(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
                 aws_smithy_async::rt::sleep::TokioSleep::new(),
             ))
@@ -147,6 +147,7 @@ impl Stack {
             http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap(),
             python: variable("SPILLWAY_PYTHON").into(),
             profiles: path.parent().unwrap().join("profiles"),
+            buckets: Arc::default(),
             file,
         }
     }
@@ -184,8 +185,14 @@ impl Stack {
     /// One of the stack's buckets.
     #[must_use]
     pub fn bucket(&self, output: &str) -> AmazonS3 {
+        let mut buckets = self.buckets.lock().unwrap();
+        let made = buckets.entry(output.to_owned()).or_insert_with(|| self.client_of(self.output(output)));
+        made.clone()
+    }
+
+    fn client_of(&self, bucket: &str) -> AmazonS3 {
         AmazonS3Builder::new()
-            .with_bucket_name(self.output(output))
+            .with_bucket_name(bucket)
             .with_region(&self.file.region)
             .with_endpoint(&self.file.aws_endpoint)
             .with_access_key_id(&self.file.access_key_id)
