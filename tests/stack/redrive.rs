@@ -53,8 +53,9 @@ async fn a_delivery_that_failed_at_its_proof_goes_on_there() {
     let before = written(&place, &run).await;
 
     // Not mended yet: it fails again, which is told again.
-    let report = output(&redrive(&place, json!({})).await);
-    assert_eq!((&report["matched"], &report["started"]), (&json!(1), &json!(1)), "{report}");
+    let asked = json!({"code": "PROOF_REFUSED", "workflows": [run.workflow], "ratePerMinute": 600});
+    let report = output(&place.stack.execute("RedriveDeliveries", &asked).await);
+    assert_eq!((&report["matched"], &report["started"]), (&json!(1), &json!(1)), "whoever's it is: {report}");
     let again = until("it fails again", async || {
         let delivery = place.stack.delivery(&place.connector, &run.workflow, &run.run).await.unwrap();
         (delivery.state == "failed" && delivery.attributes["failed_at"] != failed.attributes["failed_at"])
@@ -176,7 +177,7 @@ async fn a_redrive_takes_what_it_was_asked_for_at_its_rate() {
 async fn a_redrive_that_cannot_be_meant_is_refused() {
     let place = Place::new().await;
     for (input, said) in [
-        (json!({}), "REDRIVE_INVALID: connectorId is missing"),
+        (json!({"connectorId": null}), "REDRIVE_INVALID: connectorId must be left out"),
         (json!({"connectorId": "../x"}), "REDRIVE_INVALID: connectorId must be 1 to"),
         (json!({"connectorId": place.connector, "pahse": "proof"}), "REDRIVE_INVALID: the input has a property that"),
         (json!({"connectorId": place.connector, "phase": "lunch"}), "REDRIVE_INVALID: phase must be"),

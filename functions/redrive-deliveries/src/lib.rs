@@ -1,4 +1,4 @@
-//! `RedriveDeliveries`: a page of a connector's stopped deliveries is started again.
+//! `RedriveDeliveries`: a page of stopped deliveries is started again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ impl Task for RedriveDeliveries {
     }
 
     fn subject(input: &RedriveDeliveriesInput) -> Subject {
-        deliveries(input).map_or(Subject::Unknown, |redrive| Subject::Connector(redrive.connector))
+        let connector = deliveries(input).ok().and_then(|redrive| redrive.connector);
+        connector.map_or(Subject::Unknown, Subject::Connector)
     }
 
     async fn handle(&self, input: RedriveDeliveriesInput) -> Result<Self::Output, StepError> {

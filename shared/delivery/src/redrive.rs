@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::Origin;
-use crate::connector::ConnectorState;
+use crate::connector::{Connector, ConnectorState};
 use crate::failure::{FailureCode, Phase, RetryClass, StepError};
 use crate::ids::{ConnectorId, DeliveryKey, RunId, WorkflowId, sha256_hex};
 use crate::ports::{
@@ -25,6 +25,9 @@ pub const RATE_PER_MINUTE_DEFAULT: u32 = 60;
 
 /// The most deliveries that one page looks at.
 pub const EXAMINED_PER_PAGE_MAX: usize = 1_000;
+
+/// The most connectors whose deliveries one page looks through.
+pub const CONNECTORS_PER_PAGE_MAX: usize = 200;
 
 /// The most pages of undelivered deliveries that are looked through for the oldest that is expected.
 pub const OLDEST_PAGES_MAX: usize = 100;
@@ -140,8 +143,8 @@ pub async fn oldest_expected(
 /// record of it. These count as interrupted in their step, at the instant at which they came into it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redrive {
-    /// The connector.
-    pub connector: ConnectorId,
+    /// Only deliveries to this connector; `None`: to every one that takes data.
+    pub connector: Option<ConnectorId>,
     /// Only failures of this phase.
     pub phase: Option<Phase>,
     /// Only failures with this code.
@@ -206,7 +209,9 @@ impl Redrive {
 /// How far a redrive of deliveries is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Redriven {
-    /// Behind which delivery the next page begins.
+    /// Whose deliveries the next page begins with; `None`: the first connector's.
+    pub connector: Option<ConnectorId>,
+    /// Behind which delivery of this connector the next page begins.
     pub position: Option<UndeliveredPosition>,
     /// Deliveries that were looked at.
     pub examined: u64,
@@ -250,67 +255,126 @@ pub enum Next {
 ///
 /// # Errors
 ///
-/// `CONNECTOR_NOT_FOUND`, `CONNECTOR_NOT_READY`, `CONNECTOR_DISABLED` or `CONNECTOR_REVOKED` if the connector takes no
-/// data; `REDRIVE_UNAVAILABLE` or `REDRIVE_DENIED` if the state table or Step Functions did not do it.
+/// `CONNECTOR_NOT_FOUND`, `CONNECTOR_NOT_READY`, `CONNECTOR_DISABLED` or `CONNECTOR_REVOKED` if the connector that is
+/// named takes no data; `REDRIVE_UNAVAILABLE` or `REDRIVE_DENIED` if the state table or Step Functions did not do it.
 pub async fn redrive_page(
     ports: Redriving<'_>,
     redrive: &Redrive,
     before: Redriven,
 ) -> Result<(Redriven, Next), StepError> {
-    require_taking_data(ports.connectors, &redrive.connector).await?;
-    let starts_max = match redrive.mode {
-        RedriveMode::Start => per_page(redrive.rate_per_minute),
-        RedriveMode::Count => usize::MAX,
-    };
     let mut now = before;
-    let page = ports
-        .deliveries
-        .undelivered(&redrive.connector, now.position.as_ref(), EXAMINED_PER_PAGE_MAX)
-        .await
-        .map_err(classify)?;
-    let mut started = 0;
-    let mut end = page.len() < EXAMINED_PER_PAGE_MAX;
-    for delivery in &page {
-        let stop = redrive.stop(ports.records, delivery).await.map_err(classify)?;
-        if let Some((code, stopped_at)) = stop.filter(|(code, at)| redrive.takes(delivery, *code, *at)) {
-            if started == starts_max {
-                end = false;
-                break;
-            }
-            if redrive.mode == RedriveMode::Start {
-                let record = ports.records.delivery(&delivery.key).await.map_err(classify)?;
-                let origin = record.map_or(Origin::Live, |record| record.origin);
-                ports.restarter.start_again(&delivery.key, origin, stopped_at).await.map_err(classify)?;
-            }
-            started += 1;
-            *now.matched.entry(code).or_default() += 1;
-        }
-        now.examined += 1;
-        now.position = Some(delivery.position());
-    }
-    if end {
-        return Ok((now, Next::Done));
-    }
-    let wait_seconds = match redrive.mode {
-        RedriveMode::Start => wait_seconds(started, redrive.rate_per_minute),
-        RedriveMode::Count => 1,
+    let mut page = Page {
+        starts_left: match redrive.mode {
+            RedriveMode::Start => per_page(redrive.rate_per_minute),
+            RedriveMode::Count => usize::MAX,
+        },
+        examined_left: EXAMINED_PER_PAGE_MAX,
+        started: 0,
     };
-    Ok((now, Next::Page { wait_seconds }))
+    let connectors = match &redrive.connector {
+        Some(connector) => vec![connector.clone()],
+        None => ports.connectors.connectors().await.map_err(classify)?,
+    };
+    let first = now.connector.clone();
+    let rest = connectors.into_iter().filter(|id| first.as_ref().is_none_or(|first| first <= id));
+    for (visited, id) in rest.enumerate() {
+        if now.connector.as_ref() != Some(&id) {
+            (now.connector, now.position) = (Some(id.clone()), None);
+        }
+        if visited == CONNECTORS_PER_PAGE_MAX {
+            return Ok((now, page.next(redrive)));
+        }
+        let Some(connector) = taking_data(ports.connectors, redrive, &id).await? else { continue };
+        if !page.redrive(ports, redrive, &connector, &mut now).await? {
+            return Ok((now, page.next(redrive)));
+        }
+    }
+    Ok((now, Next::Done))
 }
 
-async fn require_taking_data(connectors: &dyn ConnectorStore, id: &ConnectorId) -> Result<(), StepError> {
-    let Some(connector) = connectors.connector(id).await.map_err(classify)? else {
-        return Err(StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist"));
+/// A connector, if it takes data. One that is named and takes none is a failure.
+async fn taking_data(
+    connectors: &dyn ConnectorStore,
+    redrive: &Redrive,
+    id: &ConnectorId,
+) -> Result<Option<Connector>, StepError> {
+    let found = connectors.connector(id).await.map_err(classify)?;
+    let refusal = match &found {
+        Some(connector) => refusal(connector.state),
+        None => Some(StepError::new(FailureCode::ConnectorNotFound, "the connector does not exist")),
     };
-    let (code, message) = match connector.state {
-        ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => return Ok(()),
+    match refusal {
+        None => Ok(found),
+        Some(_) if redrive.connector.is_none() => Ok(None),
+        Some(refusal) => Err(refusal),
+    }
+}
+
+/// What is left to do in one page.
+struct Page {
+    starts_left: usize,
+    examined_left: usize,
+    started: usize,
+}
+
+impl Page {
+    /// The page behind this one.
+    fn next(&self, redrive: &Redrive) -> Next {
+        let wait_seconds = match redrive.mode {
+            RedriveMode::Start => wait_seconds(self.started, redrive.rate_per_minute),
+            RedriveMode::Count => 1,
+        };
+        Next::Page { wait_seconds }
+    }
+
+    /// Goes on with a connector's deliveries; `false` if some are left for the next page.
+    async fn redrive(
+        &mut self,
+        ports: Redriving<'_>,
+        redrive: &Redrive,
+        connector: &Connector,
+        now: &mut Redriven,
+    ) -> Result<bool, StepError> {
+        let wanted = self.examined_left;
+        let waiting = ports.deliveries.undelivered(&connector.id, now.position.as_ref(), wanted);
+        let waiting = waiting.await.map_err(classify)?;
+        for delivery in &waiting {
+            let stop = redrive.stop(ports.records, delivery).await.map_err(classify)?;
+            // What is not in scope any more is not owed any more.
+            let owed = |_: &_| connector.workflows.contains(&delivery.key.run.workflow);
+            let taken = stop.filter(|(code, at)| redrive.takes(delivery, *code, *at)).filter(owed);
+            if let Some((code, stopped_at)) = taken {
+                if self.starts_left == 0 {
+                    return Ok(false);
+                }
+                if redrive.mode == RedriveMode::Start {
+                    let record = ports.records.delivery(&delivery.key).await.map_err(classify)?;
+                    let origin = record.map_or(Origin::Live, |record| record.origin);
+                    ports.restarter.start_again(&delivery.key, origin, stopped_at).await.map_err(classify)?;
+                }
+                self.starts_left -= 1;
+                self.started += 1;
+                *now.matched.entry(code).or_default() += 1;
+            }
+            now.examined += 1;
+            now.position = Some(delivery.position());
+            self.examined_left -= 1;
+        }
+        Ok(waiting.len() < wanted)
+    }
+}
+
+/// Why a connector in a state takes no data, if so.
+fn refusal(state: ConnectorState) -> Option<StepError> {
+    let (code, message) = match state {
+        ConnectorState::Ready | ConnectorState::Backfilling | ConnectorState::Active => return None,
         ConnectorState::Provisioning => {
             (FailureCode::ConnectorNotReady, "the connector is not set up; start SetupConnector first")
         }
         ConnectorState::Disabled => (FailureCode::ConnectorDisabled, "the connector is disabled; enable it first"),
         ConnectorState::Revoked => (FailureCode::ConnectorRevoked, "the connector is revoked; set it up anew first"),
     };
-    Err(StepError::new(code, message))
+    Some(StepError::new(code, message))
 }
 
 /// How many are started in one page.

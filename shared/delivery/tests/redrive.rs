@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use delivery::batch::Origin;
-use delivery::connector::ConnectorState;
+use delivery::connector::{Connector, ConnectorState, Scope};
 use delivery::failure::{FailureCode, Phase};
 use delivery::ids::DeliveryKey;
 use delivery::ports::{DeadLetterQueue as _, DeliveryStore, PortErrorKind, Recorded, RunConnectors, RunStore as _};
 use delivery::redrive::{
-    EXAMINED_PER_PAGE_MAX, EXECUTION_SECONDS_MAX, HIDDEN_SECONDS_MAX, MessageRedrive, MessagesRedriven,
-    NEWER_PAGES_MAX, Next, QueueDepth, Redrive, RedriveMode, Redriven, Redriving, oldest_expected,
+    CONNECTORS_PER_PAGE_MAX, EXAMINED_PER_PAGE_MAX, EXECUTION_SECONDS_MAX, HIDDEN_SECONDS_MAX, MessageRedrive,
+    MessagesRedriven, NEWER_PAGES_MAX, Next, QueueDepth, Redrive, RedriveMode, Redriven, Redriving, oldest_expected,
     redrive_messages_page, redrive_page, restart_name,
 };
 use delivery::state::{Ended, Failure, Step};
@@ -44,7 +44,7 @@ async fn world() -> InMemoryState {
 
 fn all() -> Redrive {
     Redrive {
-        connector: connector_id("acme"),
+        connector: Some(connector_id("acme")),
         phase: None,
         code: None,
         from: None,
@@ -179,6 +179,59 @@ async fn a_redrive_takes_what_it_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_redrive_that_names_no_connector_takes_those_that_take_data_one_after_the_other() {
+    let state = world().await;
+    let of = |name: &str, run: &str| delivery_key(&connector_id(name), &run_key("team-acme", "w-1", run));
+    for (name, connector_state) in
+        [("acme-2", ConnectorState::Active), ("off", ConnectorState::Disabled), ("zebra", ConnectorState::Ready)]
+    {
+        let connector = Connector { state: connector_state, ..connector(name, "team-acme") };
+        state.put_connector(&connector).await.unwrap();
+        for run in ["r-6", "r-7"] {
+            fail(&state, &of(name, run), FailureCode::ShareUnavailable, 10).await;
+        }
+    }
+    let unavailable = Some(FailureCode::ShareUnavailable);
+    let redrive = Redrive { connector: None, code: unavailable, rate_per_minute: 6, ..all() };
+    let (redriven, waits) = run_to_its_end(&state, &redrive).await;
+    assert_eq!(redriven.matched, BTreeMap::from([(FailureCode::ShareUnavailable, 6)]));
+    assert_eq!((redriven.examined, waits), (9, vec![10; 5]), "one a page");
+    let started: Vec<_> = state.started().into_values().map(|(run, to)| (to, run.run.as_str().to_owned())).collect();
+    let expected =
+        [("acme", "r-1"), ("acme", "r-4"), ("acme-2", "r-6"), ("acme-2", "r-7"), ("zebra", "r-6"), ("zebra", "r-7")];
+    for (connector, run) in expected {
+        assert!(started.contains(&(vec![connector_id(connector)], run.to_owned())), "{connector} {run}: {started:?}");
+    }
+    assert_eq!(started.len(), 6);
+    run_to_its_end(&state, &Redrive { rate_per_minute: 600, ..redrive }).await;
+    assert_eq!(state.started().len(), 6, "the same redrive again starts nothing again");
+}
+
+#[tokio::test]
+async fn many_connectors_take_several_pages() {
+    let state = InMemoryState::default();
+    for n in 0..2 * CONNECTORS_PER_PAGE_MAX + 1 {
+        let name = format!("c-{n:04}");
+        state.put_connector(&connector(&name, &format!("team-{n}"))).await.unwrap();
+    }
+    let of_last = delivery_key(&connector_id("c-0400"), &run_key("team-400", "w-1", "r-1"));
+    fail(&state, &of_last, FailureCode::ShareUnavailable, 10).await;
+    let (redriven, waits) = run_to_its_end(&state, &Redrive { connector: None, ..all() }).await;
+    assert_eq!((redriven.examined, waits.len()), (1, 2));
+    assert_eq!(started(&state), ["r-1".to_owned()].into());
+}
+
+#[tokio::test]
+async fn what_left_the_scope_is_not_owed_any_more() {
+    let state = world().await;
+    let scope = Scope::Only([workflow_id("w-1")].into());
+    let narrowed = Connector { workflows: scope, ..connector("acme", "team-acme") };
+    state.put_connector(&narrowed).await.unwrap();
+    run_to_its_end(&state, &all()).await;
+    assert_eq!(started(&state), ["r-1", "r-2"].map(str::to_owned).into());
+}
+
+#[tokio::test]
 async fn a_redrive_that_only_counts_starts_nothing() {
     let state = world().await;
     let redrive = Redrive { mode: RedriveMode::Count, rate_per_minute: 1, ..all() };
@@ -243,7 +296,7 @@ async fn a_connector_that_takes_no_data_is_not_redriven() {
         assert_eq!(store.started().is_empty(), code.is_some());
     }
     let store = world().await;
-    let unknown = Redrive { connector: connector_id("nobody"), ..all() };
+    let unknown = Redrive { connector: Some(connector_id("nobody")), ..all() };
     let error = redrive_page(ports(&store), &unknown, Redriven::default()).await.unwrap_err();
     assert_eq!(error.code, FailureCode::ConnectorNotFound);
 }

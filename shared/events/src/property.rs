@@ -27,6 +27,11 @@ impl<'a> Properties<'a> {
         self.map.get(name).filter(|value| !value.is_null())
     }
 
+    /// The name of a property that is there and null.
+    pub(crate) fn first_null(&self) -> Option<&'a str> {
+        self.map.iter().find(|(_, value)| value.is_null()).map(|(name, _)| name.as_str())
+    }
+
     fn require(&self, name: &str) -> Result<&'a Value, StepError> {
         self.get(name).ok_or_else(|| self.refuse(name, "is missing"))
     }

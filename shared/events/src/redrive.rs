@@ -66,6 +66,8 @@ pub struct RedriveDeliveriesInput {
 pub struct DeliveriesProgress {
     #[serde(with = "text::one")]
     begun_at: Timestamp,
+    #[serde(with = "text::optional", default, skip_serializing_if = "Option::is_none")]
+    connector_id: Option<ConnectorId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     position: Option<PositionForm>,
     #[serde(default)]
@@ -89,8 +91,8 @@ struct PositionForm {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveriesReport {
-    #[serde(with = "text::one")]
-    connector_id: ConnectorId,
+    #[serde(with = "text::optional", skip_serializing_if = "Option::is_none")]
+    connector_id: Option<ConnectorId>,
     dry_run: bool,
     examined: u64,
     matched: u64,
@@ -135,7 +137,7 @@ pub fn deliveries_page(
     let matched = by_code.values().sum();
     let dry_run = redrive.mode == RedriveMode::Count;
     let advice = match (matched, dry_run) {
-        (0, _) => "nothing to do: no delivery of the connector that stopped is what was asked for",
+        (0, _) => "nothing to do: no delivery that stopped is what was asked for",
         (_, true) => "start it without dryRun to start these deliveries again",
         (_, false) => {
             "each delivery is an execution of DeliverRun now; what fails again is a failed delivery again, and a \
@@ -156,7 +158,8 @@ pub fn deliveries_page(
         workflow_id: position.workflow.clone(),
         run_id: position.run.clone(),
     });
-    let progress = DeliveriesProgress { begun_at: redrive.begun_at, position, examined: redriven.examined, by_code };
+    let (connector_id, examined) = (redriven.connector.clone(), redriven.examined);
+    let progress = DeliveriesProgress { begun_at: redrive.begun_at, connector_id, position, examined, by_code };
     PageDone::of(next, progress, report)
 }
 
@@ -165,6 +168,7 @@ impl From<DeliveriesProgress> for Redriven {
     fn from(progress: DeliveriesProgress) -> Self {
         let known = |(code, count): (String, u64)| FailureCode::parse(&code).map(|code| (code, count));
         Self {
+            connector: progress.connector_id,
             position: progress.position.map(|position| UndeliveredPosition {
                 since: position.since,
                 workflow: position.workflow_id,
@@ -176,8 +180,8 @@ impl From<DeliveriesProgress> for Redriven {
     }
 }
 
-/// Reads the input of `RedriveDeliveries`. A property that is not known is refused: a narrowing that is misspelt would
-/// start more than was meant.
+/// Reads the input of `RedriveDeliveries`. A property that is not known is refused, and so is one that is null: a
+/// narrowing that is misspelt or was not filled in would start more than was meant.
 ///
 /// # Errors
 ///
@@ -185,7 +189,13 @@ impl From<DeliveriesProgress> for Redriven {
 pub fn deliveries(input: &RedriveDeliveriesInput) -> Result<Redrive, StepError> {
     let begun_at = input.progress.begun_at;
     let input = known_properties(&input.command, &DELIVERY_PROPERTIES)?;
-    let connector = ConnectorId::new(input.string("connectorId")?)
+    if let Some(empty) = input.first_null() {
+        return Err(input.refuse(empty, "must be left out or have a value"));
+    }
+    let connector = input
+        .optional_string("connectorId")?
+        .map(ConnectorId::new)
+        .transpose()
         .map_err(|error| StepError::new(FailureCode::RedriveInvalid, error.to_string()))?;
     let phase = read(&input, "phase", "must be the phase of a failure, such as share", Phase::parse)?;
     let code = read(&input, "code", "must be a failure code, such as SHARE_UNAVAILABLE", FailureCode::parse)?;
@@ -342,6 +352,8 @@ mod tests {
     #[test]
     fn a_redrive_is_read_with_its_defaults_and_narrowings() {
         let plain = deliveries(&json!({"connectorId": "acme"})).unwrap();
+        assert_eq!(plain.connector, Some(ConnectorId::new("acme").unwrap()));
+        assert_eq!(deliveries(&json!({})).unwrap().connector, None, "every connector");
         assert_eq!((plain.rate_per_minute, plain.mode), (60, RedriveMode::Start));
         assert_eq!((plain.phase, plain.code, plain.from, plain.to, plain.workflows), (None, None, None, None, None));
         let narrow = deliveries(&json!({
@@ -376,7 +388,9 @@ mod tests {
             let refused = deliveries(&input).unwrap_err().to_string();
             assert!(refused.starts_with(&format!("REDRIVE_INVALID: {said}")), "{refused}");
         }
-        assert_eq!(deliveries(&json!({})).unwrap_err().to_string(), "REDRIVE_INVALID: connectorId is missing");
+        for (name, said) in [("connectorId", json!(7)), ("connectorId", json!(null)), ("code", json!(null))] {
+            assert!(deliveries(&json!({name: said})).is_err(), "{name}");
+        }
         assert!(deliveries(&json!([])).is_err());
     }
 
@@ -384,6 +398,7 @@ mod tests {
     fn what_a_page_leaves_behind_is_where_the_next_one_begins() {
         let redrive = deliveries(&json!({"connectorId": "acme"})).unwrap();
         let redriven = Redriven {
+            connector: Some(ConnectorId::new("acme").unwrap()),
             position: Some(UndeliveredPosition {
                 since: Timestamp::parse("2026-09-01T06:07:30.5Z").unwrap(),
                 workflow: WorkflowId::new("w-1").unwrap(),
@@ -399,6 +414,7 @@ mod tests {
             written["progress"],
             json!({
                 "begunAt": "2026-09-01T06:07:30.123000Z",
+                "connectorId": "acme",
                 "position": {"since": "2026-09-01T06:07:30.500000Z", "workflowId": "w-1", "runId": "r-1"},
                 "examined": 7, "byCode": by_code,
             })
