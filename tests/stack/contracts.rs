@@ -31,7 +31,7 @@ async fn dynamodb_keeps_the_rules_of_the_state_ports() {
     state::table_store_contract(&store, &prefix).await;
     state::load_contract(&store, &store, &store, &prefix).await;
     state::batch_contract(&store, &store, &prefix).await;
-    state::rollout_store_contract(&store, &store, &prefix).await;
+    state::rollout_store_contract(&store, &store, &store, &prefix).await;
     state::connector_store_contract(&store, &store, &prefix).await;
     state::sharing_backend_contract(&store, &prefix).await;
     let recipient = connector("any", "any").recipient;

@@ -108,9 +108,19 @@ pub async fn provision(
         }
     };
     withdraw(ports.tables, ports.backend, &connector).await.map_err(classify)?;
+    let mut tables = vec![TableName::probe()];
+    if connector.state != ConnectorState::Provisioning {
+        // Live runs of a workflow that is back in scope are proven from now on. Who reads nothing yet waits for the probe.
+        tables.extend(restore(ports.tables, ports.backend, &connector).await.map_err(classify)?);
+    }
     match ports.recipients.connect(&connector).await.map_err(classify)? {
         Connected::Ready => {}
         Connected::Foreign => return Err(foreign()),
+    }
+    // A revocation that was marked before this is seen here; one that is marked later takes the access away behind it.
+    let marked = ports.connectors.connector(&connector.id).await.map_err(classify)?;
+    if let Some(revoked) = marked.filter(|marked| marked.state == ConnectorState::Revoked) {
+        shut(ports, &revoked).await?;
     }
     let commit = Commit {
         schema_string: Some(ports.log.schema_string(&probe_schema())),
@@ -124,7 +134,7 @@ pub async fn provision(
     // Written by an earlier attempt, or now: the same table.
     let _ = ports.log.write(&connector.id, &TableName::probe(), 0, &commit).await.map_err(classify)?;
     ports.backend.add_table(&connector.id, &TableName::probe()).await.map_err(classify)?;
-    verify(ports, &connector, &[TableName::probe()]).await?;
+    verify(ports, &connector, &tables).await?;
     Ok(connector)
 }
 

@@ -377,7 +377,12 @@ pub async fn batch_contract(tables: &dyn TableStore, deliveries: &dyn DeliverySt
 /// # Panics
 ///
 /// Panics if a rule is broken.
-pub async fn rollout_store_contract(rollouts: &dyn RolloutStore, connectors: &dyn ConnectorStore, prefix: &str) {
+pub async fn rollout_store_contract(
+    rollouts: &dyn RolloutStore,
+    connectors: &dyn ConnectorStore,
+    deliveries: &dyn DeliveryStore,
+    prefix: &str,
+) {
     let to = connector(&format!("{prefix}-o-1"), &format!("{prefix}-team"));
     let failure = |run: &str, seconds| LiveFailure {
         delivery: delivery_key(&to.id, &run_key(to.team.as_str(), "w-1", run)),
@@ -395,6 +400,13 @@ pub async fn rollout_store_contract(rollouts: &dyn RolloutStore, connectors: &dy
     rollouts.forget_live_failure(&to.id).await.expect("forget");
     rollouts.forget_live_failure(&to.id).await.expect("forgetting twice is no error");
     assert_eq!(noted().await, None);
+    let proven = failure("r-proven", 3);
+    let key = proven.delivery.clone();
+    deliveries.begin(std::slice::from_ref(&key), Origin::Live, instant(2)).await.expect("begin");
+    deliveries.enter(std::slice::from_ref(&key), Step::Proving, instant(2)).await.expect("enter");
+    deliveries.end(&[(key, shared())], instant(3)).await.expect("end");
+    rollouts.note_live_failure(&proven).await.expect("note");
+    assert_eq!(noted().await, None, "what was proven has not failed, whatever failed behind it");
     connectors.put_connector(&to.moved(ConnectorState::Active)).await.expect("write");
     rollouts.note_live_failure(&failure("r-3", 4)).await.expect("note");
     assert_eq!(noted().await, None, "an active connector waits for nothing");

@@ -43,7 +43,7 @@ async fn the_fake_connector_store_keeps_the_contract() {
 #[tokio::test]
 async fn the_fake_rollout_store_keeps_the_contract() {
     let state = InMemoryState::default();
-    rollout_store_contract(&state, &state, "p").await;
+    rollout_store_contract(&state, &state, &state, "p").await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use delivery::connector::ConnectorState;
 use delivery::failure::FailureCode;
 use delivery::ids::{ConnectorId, DeliveryKey, RunId, RunKey, TeamId, WorkflowId};
 use delivery::ports::{LiveFailure, PortError, RolloutStore};
+use delivery::state::DeliveryState;
 
 use super::DynamoStore;
 use super::expression::Write;
@@ -20,8 +21,11 @@ impl RolloutStore for DynamoStore {
         let ready = Write::check(Key::connector(&failure.delivery.connector))
             .when("#state = :ready")
             .valued("ready", text(ConnectorState::Ready.as_str()));
-        // Refused in any other state: nothing waits for the delivery.
-        let _ = self.transact(NOTE, vec![ready, live_failure_item(failure)]).await?;
+        let unproven = Write::check(Key::delivery(&failure.delivery))
+            .when("attribute_not_exists(#state) OR #state <> :shared")
+            .valued("shared", text(DeliveryState::Shared.as_str()));
+        // Refused otherwise: nothing waits for the delivery, or it is proven.
+        let _ = self.transact(NOTE, vec![ready, unproven, live_failure_item(failure)]).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use delivery::connector::ConnectorState;
 use delivery::ids::ConnectorId;
 use delivery::ports::{LiveFailure, PortError, RolloutStarter, RolloutStore};
+use delivery::state::DeliveryState;
 
 use super::InMemoryState;
 
@@ -33,7 +34,9 @@ impl RolloutStore for InMemoryState {
     async fn note_live_failure(&self, failure: &LiveFailure) -> Result<(), PortError> {
         self.call("note that a live delivery failed", |inner| {
             let connector = &failure.delivery.connector;
-            if inner.connectors.get(connector).is_some_and(|known| known.state == ConnectorState::Ready) {
+            let is_ready = inner.connectors.get(connector).is_some_and(|known| known.state == ConnectorState::Ready);
+            let delivery = inner.deliveries.get(&failure.delivery);
+            if is_ready && delivery.is_none_or(|known| known.delivery.state != DeliveryState::Shared) {
                 inner.live_failures.insert(connector.clone(), failure.clone());
             }
             Ok(())
