@@ -125,7 +125,7 @@ impl Metastore {
 /// knows.
 fn patience() -> Patience {
     let seconds = Duration::from_secs;
-    Patience { attempts_max: 4, wait_max: seconds(15), request_max: seconds(10), reserve: seconds(2) }
+    Patience { attempts_max: 4, wait_max: seconds(40), request_max: seconds(10), reserve: seconds(2) }
 }
 
 /// What deliveries are proven by, one reader for each backend.

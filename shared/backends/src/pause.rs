@@ -24,12 +24,14 @@ impl Pause for InvocationPause {
 mod tests {
     use crate::patience;
 
-    /// The timeouts of the functions that are given a workspace, in seconds, as the template has them.
+    /// The timeouts of the functions that are given a workspace, in seconds, as the template has them, but for the metadata
+    /// writer's: it has as much patience as it has time, and its queue asks again in minutes.
     fn timeouts() -> Vec<u64> {
         let template = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../infra/template.yaml");
         let template = std::fs::read_to_string(template).unwrap();
         let functions = template.split("Type: AWS::Serverless::Function").skip(1);
         let given = functions.filter(|function| function.contains("          DATABRICKS: "));
+        let given = given.filter(|function| !function.contains("Binary: publish-metadata"));
         given
             .map(|function| function.split_once(" Timeout: ").unwrap().1.lines().next().unwrap().parse().unwrap())
             .collect()
@@ -38,7 +40,7 @@ mod tests {
     #[test]
     fn a_call_that_waits_for_as_long_as_it_may_fits_into_every_function() {
         let timeouts = timeouts();
-        assert_eq!(timeouts.len(), 7, "share, prove, promote, metadata, provision, invite, change");
+        assert_eq!(timeouts.len(), 6, "share, prove, promote, provision, invite, change");
         let shortest = timeouts.into_iter().min().unwrap();
         let patience = patience();
         let longest = patience.wait_max + patience.request_max + 2 * patience.reserve;

@@ -44,6 +44,16 @@ pub fn connector_mark(deployment: &DeploymentName, connector: &ConnectorId) -> S
     format!("Spillway {}: connector {connector}", deployment.0)
 }
 
+/// Whether a text is the mark of a connector, of this deployment or of another.
+#[must_use]
+pub fn is_connector_mark(text: &str) -> bool {
+    let parts = text.strip_prefix("Spillway ").and_then(|rest| rest.split_once(": connector "));
+    // An id may end with a full stop. A text that does is a sentence of people's.
+    parts.is_some_and(|(deployment, id)| {
+        DeploymentName::new(deployment).is_some() && ConnectorId::new(id).is_ok() && !id.ends_with('.')
+    })
+}
+
 /// The property by which a recipient is known as a deployment's.
 pub const DEPLOYMENT_PROPERTY: &str = "spillway.deployment";
 
@@ -52,6 +62,9 @@ pub const CONNECTOR_PROPERTY: &str = "spillway.connector";
 
 /// The property that says of which of a token recipient's tokens the secure contact was told: a token's id.
 pub const INVITED_PROPERTY: &str = "spillway.invited";
+
+/// The property that says which secure contact was told of that token: a hash of connector and address.
+pub const CONTACT_PROPERTY: &str = "spillway.contact";
 
 /// The property that says which rotation of its connector a token recipient's newest token came by: its number.
 pub const ROTATION_PROPERTY: &str = "spillway.rotation";
@@ -103,6 +116,17 @@ mod tests {
     fn what_is_no_deployment_name_is_refused() {
         for text in ["", "Prod", "a b", "x".repeat(33).as_str()] {
             assert_eq!(DeploymentName::new(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_people_changed_is_no_mark() {
+        let deployment = DeploymentName::new("prod").unwrap();
+        let mark = connector_mark(&deployment, &connector("Acme-1"));
+        assert!(is_connector_mark(&mark));
+        let changed = [mark.to_lowercase(), format!("{mark}."), format!("{mark} (ask Bo)"), format!(" {mark}")];
+        for text in changed.iter().map(String::as_str).chain(["", "Spillway", "Spillway prod: connector "]) {
+            assert!(!is_connector_mark(text), "{text}");
         }
     }
 

@@ -12,6 +12,7 @@ pub const UPDATES_MAX: usize = 100;
 
 const CREATE: &str = "make a share";
 const READ: &str = "read a share";
+const LIST: &str = "list the shares";
 const UPDATE: &str = "change a share";
 const GRANTS: &str = "read who may read a share";
 const GRANT: &str = "grant a share";
@@ -119,6 +120,16 @@ impl Workspace {
     pub async fn share(&self, name: &str) -> Result<Option<Share>, ApiError> {
         let call = Call::catalog(READ, Method::GET, &["shares", name]).with_query("include_shared_data", "true");
         Ok(self.find::<ShareInfo>(call).await?.map(ShareInfo::read))
+    }
+
+    /// The shares that the service principal sees, without what is in them.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ApiError`].
+    pub async fn shares(&self) -> Result<Vec<Share>, ApiError> {
+        let found: Vec<ShareInfo> = self.list(LIST, &["shares"], &[], "shares").await?;
+        Ok(found.into_iter().map(ShareInfo::read).collect())
     }
 
     /// Changes what is in a share, [`UPDATES_MAX`] changes a request. Each request is done whole or not at all; an

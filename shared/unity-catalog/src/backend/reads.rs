@@ -56,13 +56,13 @@ impl RecipientBackend for UnityCatalogBackend {
         }
     }
 
-    /// Takes every grant of the connector's own share, those of recipients of before included, then ends its tokens.
-    /// The recipients stay: a metastore's may read other shares of ours.
+    /// Takes every grant of the connector's own share, those of recipients of before included, then ends its tokens,
+    /// those of before it read in a metastore included. The recipients stay: a metastore's may read other shares of
+    /// ours.
     async fn revoke(&self, connector: &Connector, now: Timestamp) -> Result<(), PortError> {
-        self.ungrant_all(&connector.id).await?;
-        match &connector.recipient {
-            Recipient::Databricks(_) => Ok(()),
-            Recipient::Token(_) => self.end_tokens(connector, 0, now).await,
-        }
+        let ungranted = self.ungrant_all(connector).await;
+        // A grant that cannot be taken must not keep the tokens alive.
+        let ended = self.end_tokens(connector, 0, now).await;
+        ungranted.and(ended)
     }
 }

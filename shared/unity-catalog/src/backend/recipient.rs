@@ -12,13 +12,20 @@ use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 use super::verify::selects;
-use super::{BackendError, UnityCatalogBackend, addresses};
+use super::{BackendError, Said, UnityCatalogBackend, addresses};
 use crate::error::{ApiError, ApiErrorKind};
-use crate::names::{CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, databricks_recipient_name, token_recipient_name};
+use crate::names::{
+    CONNECTOR_PROPERTY, DEPLOYMENT_PROPERTY, connector_name, databricks_recipient_name, is_connector_mark,
+    token_recipient_name,
+};
 use crate::recipients::{ActivationUrl, NewRecipient, NewRecipientKind, Recipient};
 use crate::shares::{Share, ShareGrant};
 
 const SECONDS_PER_DAY: i64 = 86_400;
+
+/// The longest life that a token is made with, in seconds. The workspace takes a year by its own clock, which may be
+/// behind ours.
+const TOKEN_LIFE_SECONDS_MAX: i64 = 365 * SECONDS_PER_DAY - 60;
 
 const CONNECT: &str = "connect a recipient";
 const READ_BACK: &str = "read a recipient back";
@@ -32,7 +39,7 @@ pub enum Reader {
     Databricks(SharingIdentifier),
     /// By a bearer token that the workspace hands out.
     Token {
-        /// When the first token ends, at most a year from now.
+        /// When the first token ends, less than a year from now.
         expires_at: Timestamp,
         /// CIDR blocks that may read, at most 100; empty means any.
         allowed_ips: Vec<String>,
@@ -40,15 +47,19 @@ pub enum Reader {
 }
 
 impl Reader {
-    /// How a connector's recipient reads; a token that is made now ends as many days from now as the connector says.
+    /// How a connector's recipient reads; a token that is made now ends as many days from now as the connector says, or
+    /// a minute before a year is over.
     #[must_use]
     pub fn of(connector: &Connector, now: Timestamp) -> Self {
         match &connector.recipient {
             Reads::Databricks(identifier) => Self::Databricks(identifier.clone()),
-            Reads::Token(recipient) => Self::Token {
-                expires_at: now.plus_seconds(SECONDS_PER_DAY * i64::from(recipient.token_lifetime_days)),
-                allowed_ips: recipient.allowed_ips.clone(),
-            },
+            Reads::Token(recipient) => {
+                let life = SECONDS_PER_DAY * i64::from(recipient.token_lifetime_days);
+                Self::Token {
+                    expires_at: now.plus_seconds(life.min(TOKEN_LIFE_SECONDS_MAX)),
+                    allowed_ips: recipient.allowed_ips.clone(),
+                }
+            }
         }
     }
 }
@@ -138,6 +149,12 @@ impl UnityCatalogBackend {
         })
     }
 
+    /// The connector's token recipient, if it is there and ours, whoever reads for the connector now.
+    pub(super) async fn token_recipient(&self, connector: &ConnectorId) -> Result<Option<Recipient>, PortError> {
+        let found = self.workspace.recipient(&token_recipient_name(&self.settings.deployment, connector)).await?;
+        Ok(found.filter(|recipient| self.is_ours_by_token(recipient, connector)))
+    }
+
     fn recipient_name(&self, connector: &ConnectorId, reader: &Reader) -> String {
         match reader {
             Reader::Databricks(identifier) => databricks_recipient_name(&self.settings.deployment, identifier),
@@ -161,14 +178,20 @@ impl UnityCatalogBackend {
 
     /// Whether a recipient has our marks. Its name does not count: people may choose it.
     pub(super) fn is_ours(&self, recipient: &Recipient, connector: &ConnectorId, reader: &Reader) -> bool {
-        let marked = |key: &str, value: &str| recipient.properties.get(key).is_some_and(|found| found == value);
-        let deployment = marked(DEPLOYMENT_PROPERTY, self.settings.deployment.as_str());
         match reader {
-            Reader::Databricks(_) => deployment && recipient.authentication == "DATABRICKS",
-            Reader::Token { .. } => {
-                deployment && marked(CONNECTOR_PROPERTY, connector.as_str()) && recipient.authentication == "TOKEN"
-            }
+            Reader::Databricks(_) => self.has_our_mark(recipient) && recipient.authentication == "DATABRICKS",
+            Reader::Token { .. } => self.is_ours_by_token(recipient, connector),
         }
+    }
+
+    fn is_ours_by_token(&self, recipient: &Recipient, connector: &ConnectorId) -> bool {
+        let of_connector = recipient.properties.get(CONNECTOR_PROPERTY).is_some_and(|it| it == connector.as_str());
+        self.has_our_mark(recipient) && of_connector && recipient.authentication == "TOKEN"
+    }
+
+    fn has_our_mark(&self, recipient: &Recipient) -> bool {
+        let deployment = self.settings.deployment.as_str();
+        recipient.properties.get(DEPLOYMENT_PROPERTY).is_some_and(|found| found == deployment)
     }
 
     /// Lets a recipient read the connector's share, and reads that back from both ends.
@@ -209,11 +232,65 @@ impl UnityCatalogBackend {
         }
     }
 
-    /// Lets nobody read the connector's share any longer, whoever was granted it.
-    pub(super) async fn ungrant_all(&self, connector: &ConnectorId) -> Result<(), PortError> {
-        let Some(share) = self.own_share_to_revoke(connector).await? else { return Ok(()) };
-        let grants = self.workspace.share_grants(&share.name).await?;
-        self.take_grants(&share.name, &grants, None).await
+    /// Lets nobody read any longer what has the connector's mark, by whatever name and whoever was granted it. Its
+    /// token recipient then reads nothing at all, and its metastore no share of its name that lost the mark.
+    ///
+    /// # Errors
+    ///
+    /// `Denied` if a grant is not our service principal's to take, `Unavailable` if one is still there.
+    pub(super) async fn ungrant_all(&self, connector: &Connector) -> Result<(), PortError> {
+        let (id, name) = (&connector.id, connector_name(&connector.id));
+        let named = self.workspace.share(&name).await?;
+        let listed = self.workspace.shares().await?;
+        let own: Vec<_> = named
+            .iter()
+            .chain(listed.iter().filter(|share| share.name != name))
+            .filter(|share| self.is_marked(share.comment.as_deref(), id))
+            .map(|share| share.name.clone())
+            .collect();
+        // One grant that cannot be taken must not keep the others.
+        let mut outcome = Ok(());
+        for share in &own {
+            outcome = outcome.and(self.ungrant_share(share).await);
+        }
+        outcome = outcome.and(self.ungrant_token(id).await);
+        if named.as_ref().and_then(|share| share.comment.as_deref()).is_some_and(is_connector_mark) {
+            return outcome;
+        }
+        outcome.and(self.ungrant_metastore(connector, named.as_ref()).await)
+    }
+
+    async fn ungrant_share(&self, share: &str) -> Result<(), PortError> {
+        let grants = self.workspace.share_grants(share).await?;
+        self.take_grants(share, &grants, None).await
+    }
+
+    /// Takes all grants of the connector's token recipient: it is nobody else's, and so is what it reads.
+    async fn ungrant_token(&self, connector: &ConnectorId) -> Result<(), PortError> {
+        let Some(recipient) = self.token_recipient(connector).await? else { return Ok(()) };
+        let mut outcome = Ok(());
+        for access in self.workspace.recipient_shares(&recipient.name).await? {
+            if selects(&access.privileges) {
+                outcome = outcome.and(self.take_grant(&access.share, &recipient.name).await);
+            }
+        }
+        outcome
+    }
+
+    /// Takes the grant of the connector's metastore to the share of the connector's name, which bears no mark or is not
+    /// for our service principal to see. What that recipient reads besides is other connectors'.
+    async fn ungrant_metastore(&self, connector: &Connector, share: Option<&Share>) -> Result<(), PortError> {
+        let Reads::Databricks(identifier) = &connector.recipient else { return Ok(()) };
+        let reader = Reader::Databricks(identifier.clone());
+        let found = self.find_recipient(&connector.id, &reader).await?;
+        let Some(recipient) = found.filter(|it| self.is_ours(it, &connector.id, &reader)) else { return Ok(()) };
+        let name = connector_name(&connector.id);
+        let grants = match share {
+            Some(_) => self.workspace.share_grants(&name).await?,
+            None => Vec::new(),
+        };
+        let access = self.access_by(&grants, &name, &recipient.name).await?;
+        if access.is_nowhere() { Ok(()) } else { self.take_grant(&name, &recipient.name).await }
     }
 
     /// The connector's share; `None` if there is none of ours, so that nothing is granted by us.
@@ -226,20 +303,26 @@ impl UnityCatalogBackend {
 
     /// Takes the grants of all but this recipient.
     async fn take_grants(&self, share: &str, grants: &[ShareGrant], but: Option<&str>) -> Result<(), PortError> {
+        let mut outcome = Ok(());
         for grant in grants {
             let stays = but.is_some_and(|recipient| grant.recipient.eq_ignore_ascii_case(recipient));
             if !stays && selects(&grant.privileges) {
-                self.take_grant(share, &grant.recipient).await?;
+                outcome = outcome.and(self.take_grant(share, &grant.recipient).await);
             }
         }
-        Ok(())
+        outcome
     }
 
     /// Takes a recipient's grant, and reads that back from both ends.
     async fn take_grant(&self, share: &str, recipient: &str) -> Result<(), PortError> {
         match self.workspace.revoke_share(share, recipient).await {
-            // The recipient is gone, and its grants with it.
-            Err(error) if error.kind == ApiErrorKind::Missing => return Ok(()),
+            // The recipient is gone and its grants with it, or the share is not for us to see.
+            Err(error) if error.kind == ApiErrorKind::Missing => {
+                return match self.by_recipient(share, recipient).await? {
+                    Said::No => Ok(()),
+                    Said::Yes => Err(BackendError::StillGranted.during(REVOKE)),
+                };
+            }
             outcome => outcome?,
         }
         let access = self.access(share, recipient).await?;

@@ -166,7 +166,7 @@ impl UnityCatalogBackend {
     }
 
     /// Asks a recipient's end whether it may read a share.
-    async fn by_recipient(&self, share: &str, recipient: &str) -> Result<Said, PortError> {
+    pub(super) async fn by_recipient(&self, share: &str, recipient: &str) -> Result<Said, PortError> {
         let found = match self.workspace.recipient_shares(recipient).await {
             Ok(shares) => {
                 shares.iter().any(|access| access.share.eq_ignore_ascii_case(share) && selects(&access.privileges))

@@ -253,6 +253,8 @@ async fn lists_are_read_to_their_end() {
         let names: Vec<_> = shares.iter().map(|access| access.share.as_str()).collect();
         assert_eq!(names, ["c0", "c1", "c2", "c3", "c4"], "{page_items} {empty_pages:?}");
         assert!(shares.iter().all(|access| access.privileges == ["SELECT"]));
+        let shares = world.workspace.shares().await.unwrap();
+        assert_eq!(shares.iter().map(|share| share.name.as_str()).collect::<Vec<_>>(), names);
     }
 }
 

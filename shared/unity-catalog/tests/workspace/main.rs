@@ -7,7 +7,11 @@ mod client;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod hosted;
+#[cfg(test)]
 mod recipients;
+#[cfg(test)]
+mod revocation;
 #[cfg(test)]
 mod set_up;
 #[cfg(test)]
