@@ -298,6 +298,18 @@ fn a_function_that_is_told_of_the_workspace_may_read_its_secret_and_all_are_told
     assert!(!text.contains("clientSecret") && !text.contains("resolve:"), "no secret is in a setting");
 }
 
+#[test]
+fn no_function_reads_or_writes_the_whole_state_table() {
+    let mut seen = 0;
+    for (of, statement) in statements() {
+        if statement["Resource"] == json!({"Fn::GetAtt": "StateTable.Arn"}) {
+            assert!(!leading_keys(&statement).is_empty(), "{of}: {statement}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 15, "{seen} statements");
+}
+
 /// The partition keys that a statement is limited to; none if it is not.
 fn leading_keys(statement: &Value) -> Vec<String> {
     let keys = &statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"];
