@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws::sts::ReaderRole;
+use delivery::ids::hex;
 use delivery::ports::{Clock, PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use object_store::aws::AmazonS3;
@@ -205,9 +206,9 @@ impl Signing {
         // In the order of the names: the security token stands between the lifetime and the signed headers.
         let query = format!("{}&X-Amz-Date={time}&X-Amz-Expires={life_seconds}{}", query.0, query.1);
         let request = format!("GET\n{}{path}\n{query}\nhost:{}\n\nhost\nUNSIGNED-PAYLOAD", self.path, self.host);
-        let request = hex::encode(digest(&SHA256, request.as_bytes()));
+        let request = hex(digest(&SHA256, request.as_bytes()).as_ref());
         let to_sign = format!("{ALGORITHM}\n{time}\n{}\n{request}", self.scope);
-        let signature = hex::encode(sign(&self.key, to_sign.as_bytes()));
+        let signature = hex(sign(&self.key, to_sign.as_bytes()).as_ref());
         format!("{base_url}{path}?{query}&X-Amz-Signature={signature}")
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use delivery::connector::{SHARE_SCHEMA, SecureContact};
-use delivery::ids::ConnectorId;
+use delivery::ids::{ConnectorId, hex};
 use delivery::ports::PortError;
 use delivery::table::{TableName, table_path};
 use delivery::timestamp::Timestamp;
@@ -50,7 +50,7 @@ impl SecretHash {
     /// The hash of a text that somebody presents as a secret.
     #[must_use]
     pub fn of(presented: &str) -> Self {
-        Self(hex::encode(Sha256::digest(presented.as_bytes())))
+        Self(hex(&Sha256::digest(presented.as_bytes())))
     }
 
     /// A hash that was stored before.

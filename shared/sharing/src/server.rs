@@ -99,9 +99,12 @@ impl fmt::Debug for Server {
 impl Server {
     /// How URLs are made from now on. They are not good for longer than the credential that signs them.
     async fn links(&self, table: &OpenTable, now: Timestamp) -> Result<Links, PortError> {
+        // A URL says its time in whole seconds, and so does what is said of it.
+        let now = Timestamp::EPOCH.plus_seconds(now.seconds());
         let asked = now.plus_seconds(self.url_life_seconds.into());
         let expires_at = self.urls.credential_expires_at().await?.map_or(asked, |end| end.min(asked));
         let life_seconds = u32::try_from(expires_at.seconds() - now.seconds()).unwrap_or_default();
+        let expires_at = now.plus_seconds(life_seconds.into());
         Ok(Links { table_path: table.shared.path.clone(), urls: self.urls.clone(), life_seconds, expires_at })
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use delivery::ids::{ConnectorId, sha256_hex};
+use delivery::ids::{ConnectorId, hex, sha256_hex};
 use delivery::metadata::{Cell, CellType, MetadataColumn, MetadataTable, Row};
 use delivery::ports::{DataFile, EncodedFile, MetadataFiles, PortError, PortErrorKind};
 use delivery::table::table_path;
@@ -82,7 +82,7 @@ pub(crate) fn encode(columns: &[MetadataColumn], prefix: &str, rows: &[Row]) -> 
 }
 
 fn hash_of(bytes: &[u8]) -> String {
-    sha256_hex(&[&hex::encode(bytes)])
+    sha256_hex(&[&hex(bytes)])
 }
 
 /// The Delta schema text of a metadata table. Each column has its comment where Delta readers look for it.

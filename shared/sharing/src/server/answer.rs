@@ -17,7 +17,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Map;
 
 use super::access::OpenTable;
-use super::capabilities::{CAPABILITIES, Capabilities, EndStreamAction, Format};
+use super::capabilities::{CAPABILITIES, Capabilities, DELETION_VECTORS, EndStreamAction, Format};
 use super::error::ProtocolError;
 use super::file_ids::FILE_ID_HASH;
 use super::lines::{self, End, FileStyle, NDJSON, Urls};
@@ -30,6 +30,8 @@ pub(super) const TABLE_VERSION: HeaderName = HeaderName::from_static("delta-tabl
 
 /// How much is made before it is sent, in bytes before compression.
 const PART_BYTES: usize = 64 * 1_024;
+/// What a part takes: it is sent when its last line is there.
+const PART_CAPACITY: usize = PART_BYTES + 4 * 1_024;
 
 /// What goes into an answer.
 pub(super) struct Plan {
@@ -111,13 +113,19 @@ impl Headers {
 /// The body of an answer. Its first part is made before this returns, so that what fails at once fails with a status.
 pub(super) async fn body(plan: Plan, encoding: Encoding) -> Result<Body, ProtocolError> {
     let writer = match encoding {
-        Encoding::Identity => Writer::Identity(Vec::new()),
+        Encoding::Identity => Writer::Identity(Vec::with_capacity(PART_CAPACITY)),
         Encoding::Gzip => Writer::Gzip(GzEncoder::new(Vec::new(), Compression::fast())),
     };
     let mut answer = Answer { progress: Progress::UnderWay, writer, plan, sent_bytes: 0 };
     let head = std::mem::take(&mut answer.plan.head);
     answer.writer.write(&head)?;
-    let first = answer.part().await?;
+    let first = match answer.part().await {
+        Ok(first) => first,
+        Err(error) => {
+            answer.plan.audit.withdraw();
+            return Err(error);
+        }
+    };
     Ok(Body::from_stream(answer.stream(first)))
 }
 
@@ -189,7 +197,7 @@ impl Answer {
             return Ok(Some(End { next_page_token, refresh_token: plan.refresh_token.take(), ..End::default() }));
         }
         let Some(object) = entry.object() else { return Ok(None) };
-        check(&entry, object, format)?;
+        check(object, format, &plan.capabilities)?;
         let urls = plan.links.sign(object).await?;
         plan.style
             .write(lines, &entry, &urls)
@@ -223,16 +231,15 @@ impl Answer {
     }
 }
 
-/// Refuses what would be read wrongly.
-fn check(entry: &Entry, object: Object<'_>, format: Format) -> Result<(), PortError> {
-    if format == Format::Parquet && object.vector.is_some() {
-        let why = "a file has a deletion vector, which its table's protocol does not say";
-        return Err(failed(PortErrorKind::InvalidData, why));
+/// Refuses what would be read wrongly: a file with deleted rows in a table whose properties do not say that it has such.
+fn check(object: Object<'_>, format: Format, capabilities: &Capabilities) -> Result<(), ProtocolError> {
+    if object.vector.is_none() || capabilities.accepted(format).contains(DELETION_VECTORS) {
+        return Ok(());
     }
-    if matches!(entry, Entry::Removed(_, remove) if remove.size.is_none()) {
-        return Err(failed(PortErrorKind::InvalidData, "the log does not say the size of a removed file"));
-    }
-    Ok(())
+    Err(ProtocolError::unsupported(
+        "Unsupported Delta Table Properties: the table cannot be read without deletionvectors. Use a client that supports \
+         it.",
+    ))
 }
 
 impl Links {
@@ -252,11 +259,15 @@ impl Links {
     }
 }
 
-/// The key of a file by its path in the log, which is percent-encoded once and must not leave the table.
+/// The key of a file by its path in the log, which is percent-encoded once and must not leave the table. (A URL has an
+/// empty part.)
 fn object_key(table_path: &str, logged: &str) -> Option<String> {
-    let relative = percent_decode_str(logged).decode_utf8().ok()?;
-    let leaves = relative.contains("://") || relative.split('/').any(|part| matches!(part, "" | "." | ".."));
-    (!leaves).then(|| format!("{table_path}/{relative}"))
+    let relative = match logged.contains('%') {
+        true => percent_decode_str(logged).decode_utf8().ok()?,
+        false => logged.into(),
+    };
+    let leaves = relative.split('/').any(|part| matches!(part, "" | "." | ".."));
+    (!leaves).then(|| [table_path, "/", &relative].concat())
 }
 
 fn failed(kind: PortErrorKind, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
@@ -290,14 +301,14 @@ impl Writer {
     }
 
     fn take(&mut self) -> Bytes {
-        std::mem::take(self.buffer()).into()
+        std::mem::replace(self.buffer(), Vec::with_capacity(PART_CAPACITY)).into()
     }
 
     fn finish(&mut self) -> Result<Bytes, PortError> {
         if let Self::Gzip(encoder) = self {
             encoder.try_finish().map_err(|error| failed(PortErrorKind::InvalidData, error))?;
         }
-        Ok(self.take())
+        Ok(std::mem::take(self.buffer()).into())
     }
 }
 
@@ -368,6 +379,11 @@ impl Audit {
     fn count(&mut self, file_bytes: u64) {
         self.files += 1;
         self.untold = (self.untold.0 + 1, self.untold.1 + file_bytes);
+    }
+
+    /// Nothing of the answer was sent: there was no read.
+    fn withdraw(&mut self) {
+        (self.untold, self.lines) = ((0, 0), 1);
     }
 
     /// A part of the answer is about to be sent, and there is more to come.

@@ -85,11 +85,15 @@ impl Capabilities {
         !self.reader_features.is_empty()
     }
 
-    /// The format to answer in: parquet if the client takes it and the table is plain.
+    /// The format to answer in: parquet if the client takes it and the table is plain. A table that could have deletion
+    /// vectors may have some of before, whatever its properties say: who can read them gets it in delta.
     pub(super) fn format_for(&self, protocol: &Protocol, metadata: &Metadata) -> Result<Format, ProtocolError> {
         let needed = needed_features(protocol, metadata);
         if needed.is_empty() {
-            return Ok(if self.parquet { Format::Parquet } else { Format::Delta });
+            let may_have_vectors = protocol.reader_features.iter().any(|it| it.eq_ignore_ascii_case(DELETION_VECTORS));
+            let reads_vectors = self.delta && self.reader_features.contains(DELETION_VECTORS);
+            let is_plain = !(may_have_vectors && reads_vectors);
+            return Ok(if self.parquet && is_plain { Format::Parquet } else { Format::Delta });
         }
         let lacking: Vec<_> = needed.difference(&self.reader_features).map(String::as_str).collect();
         if self.delta && lacking.is_empty() {
@@ -121,6 +125,12 @@ impl Capabilities {
     }
 }
 
+/// The feature of files with deleted rows, in lower case.
+pub(super) const DELETION_VECTORS: &str = "deletionvectors";
+
+/// The newest reader version that is known here.
+const READER_VERSION_MAX: u32 = 3;
+
 /// What only those must know who read the log themselves.
 const OF_THE_LOG: [&str; 3] = ["checkpointprotection", "v2checkpoint", "vacuumprotocolcheck"];
 
@@ -129,19 +139,22 @@ const OF_THE_LOG: [&str; 3] = ["checkpointprotection", "v2checkpoint", "vacuumpr
 pub(super) fn needed_features(protocol: &Protocol, metadata: &Metadata) -> BTreeSet<String> {
     let property = |key: &str| metadata.configuration.get(key).map(|value| value.to_ascii_lowercase());
     let is_mapped = property("delta.columnMapping.mode").is_some_and(|mode| mode != "none");
+    let has_vectors = property("delta.enableDeletionVectors").as_deref() == Some("true");
     let has_unzoned_times = metadata.schema_string.contains("timestamp_ntz");
     let of_protocol = protocol.reader_features.iter().map(|feature| feature.to_ascii_lowercase());
     let mut needed: BTreeSet<_> = of_protocol
         .filter(|_| protocol.min_reader_version >= 3)
         .filter(|feature| match feature.as_str() {
             "columnmapping" => is_mapped,
+            DELETION_VECTORS => has_vectors,
             "timestampntz" => has_unzoned_times,
             feature => !OF_THE_LOG.contains(&feature),
         })
         .collect();
+    let version = protocol.min_reader_version;
+    needed.extend((version > READER_VERSION_MAX).then(|| format!("reader version {version}")));
     needed.extend(is_mapped.then(|| "columnmapping".to_owned()));
-    let has_vectors = property("delta.enableDeletionVectors").as_deref() == Some("true");
-    needed.extend(has_vectors.then(|| "deletionvectors".to_owned()));
+    needed.extend(has_vectors.then(|| DELETION_VECTORS.to_owned()));
     needed
 }
 
@@ -203,7 +216,13 @@ mod tests {
             (protocol(3, &["columnMapping"]), metadata(Some(("delta.columnMapping.mode", "none")), "long"), &[]),
             (protocol(3, &["v2Checkpoint", "timestampNtz"]), metadata(None, "long"), &[]),
             (protocol(3, &["timestampNtz"]), metadata(None, "timestamp_ntz"), &["timestampntz"]),
-            (protocol(3, &["deletionVectors"]), metadata(None, "long"), &["deletionvectors"]),
+            (protocol(3, &["deletionVectors"]), metadata(None, "long"), &[]),
+            (
+                protocol(3, &["deletionVectors"]),
+                metadata(Some(("delta.enableDeletionVectors", "true")), "long"),
+                &["deletionvectors"],
+            ),
+            (protocol(4, &[]), metadata(None, "long"), &["reader version 4"]),
             (protocol(1, &[]), metadata(Some(("delta.enableDeletionVectors", "TRUE")), "long"), &["deletionvectors"]),
             (protocol(3, &["variantType"]), metadata(mapped, "long"), &["columnmapping", "varianttype"]),
         ] {

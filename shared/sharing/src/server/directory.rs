@@ -17,6 +17,9 @@ use super::answer::{Audit, Read};
 use super::error::ProtocolError;
 use crate::ports::{Folder, Grant, History, SharedTable, TemporaryCredentials};
 
+/// The shortest life of a credential that STS makes, in seconds.
+const CREDENTIAL_SECONDS_MIN: u32 = 900;
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Asked {
@@ -57,6 +60,12 @@ pub(super) async fn credentials(
     let view = server.view(&table, &names, None, None).await?;
     let left_seconds = table.grant.expires_at.seconds() - server.clock.now().seconds();
     let left_seconds = u32::try_from(left_seconds).unwrap_or(u32::MAX);
+    if left_seconds < CREDENTIAL_SECONDS_MIN {
+        return Err(ProtocolError::unsupported(
+            "The token ends before a credential for the table's folder would: read the table by the URLs of its files, \
+             or ask its owner for a new activation link.",
+        ));
+    }
     let folder = Folder {
         path: &table.shared.path,
         allowed_ips: &table.grant.allowed_ips,

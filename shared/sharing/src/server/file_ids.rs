@@ -1,5 +1,6 @@
 //! The ids of files (`fileidhash`): a hash of the path in the log, which stays the same whenever the file is shared.
 
+use delivery::ids::hex;
 use http::{HeaderMap, HeaderValue};
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
@@ -56,8 +57,8 @@ impl FileIds {
     /// The id of a path, in hex.
     pub(super) fn id(self, path: &str) -> String {
         match self {
-            Self::Md5 => hex::encode(Md5::digest(path.as_bytes())),
-            Self::Sha256 => hex::encode(<Sha256 as sha2::Digest>::digest(path.as_bytes())),
+            Self::Md5 => hex(&Md5::digest(path.as_bytes())),
+            Self::Sha256 => hex(&<Sha256 as sha2::Digest>::digest(path.as_bytes())),
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use delivery::timestamp::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use tables::snapshot::{Counts, DeletionVector, Metadata, PartitionValues, Protocol};
 
 use super::capabilities::{Capabilities, Format, has_change_data_feed};
 use super::file_ids::FileIds;
-use super::json::{line, write_line};
+use super::json::{line, write_line_with_stats};
 use super::source::{At, Entry};
 
 /// The content type of answers in lines.
@@ -129,7 +129,7 @@ fn keep_comments(value: &mut Value) {
     }
 }
 
-/// A file with its URLs, in parquet format: `file`, `add`, `remove` or `cdf`.
+/// A file with its URLs, in parquet format: `file`, `add`, `remove` or `cdf`. Statistics are added to the line.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ParquetFile<'a> {
@@ -138,15 +138,13 @@ struct ParquetFile<'a> {
     partition_values: BTreeMap<&'a str, &'a str>,
     size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<i64>,
     expiration_timestamp: i64,
 }
 
-/// A file in delta format.
+/// A file in delta format. Its action ends it, so that statistics can be added to the line.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DeltaFile<'a> {
@@ -158,7 +156,16 @@ struct DeltaFile<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<i64>,
     expiration_timestamp: i64,
-    delta_single_action: BTreeMap<&'static str, DeltaAction<'a>>,
+    delta_single_action: Named<DeltaAction<'a>>,
+}
+
+/// An object of one member.
+struct Named<T>(&'static str, T);
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.0, &self.1)])
+    }
 }
 
 /// An action of the log whose paths are URLs: `add`, `remove` or `cdc`.
@@ -175,8 +182,6 @@ struct DeltaAction<'a> {
     data_change: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     extended_file_metadata: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stats: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deletion_vector: Option<DeltaVector<'a>>,
 }
@@ -234,12 +239,12 @@ impl FileStyle {
             id,
             partition_values,
             size: file.size,
-            stats: file.stats.filter(|_| file.parquet_word != "remove"),
             version: file.at.map(|at| at.version),
             timestamp: file.at.map(|at| at.timestamp.millis()),
             expiration_timestamp: self.expires_at.millis(),
         };
-        write_line(out, &BTreeMap::from([(file.parquet_word, line)]))
+        let stats = file.stats.filter(|_| file.parquet_word != "remove");
+        write_line_with_stats(out, &Named(file.parquet_word, line), 2, stats)
     }
 
     fn write_delta(self, out: &mut Vec<u8>, file: &Written<'_>, urls: &Urls, id: &str) -> serde_json::Result<()> {
@@ -251,18 +256,17 @@ impl FileStyle {
             deletion_timestamp: file.deletion_timestamp,
             data_change: file.delta_word != "cdc",
             extended_file_metadata: (file.delta_word == "remove").then_some(true),
-            stats: file.stats,
             deletion_vector: file.vector.map(|vector| vector_with(vector, urls)),
         };
-        let file = DeltaFile {
+        let line = DeltaFile {
             id,
             deletion_vector_file_id: urls.vector.as_ref().map(|(_, path)| self.ids.id(path)),
             version: file.at.map(|at| at.version),
             timestamp: file.at.map(|at| at.timestamp.millis()),
             expiration_timestamp: self.expires_at.millis(),
-            delta_single_action: BTreeMap::from([(file.delta_word, action)]),
+            delta_single_action: Named(file.delta_word, action),
         };
-        write_line(out, &BTreeMap::from([("file", file)]))
+        write_line_with_stats(out, &Named("file", line), 4, file.stats)
     }
 }
 

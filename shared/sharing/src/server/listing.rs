@@ -105,6 +105,11 @@ pub(super) async fn schemas(
     Ok(answer(query.page(&*server.signing, &format!("schemas of {}", grant.connector), items, name_of).await?))
 }
 
+/// Whether two names are one: case does not count.
+fn is_same(name: &str, other: &str) -> bool {
+    name.to_lowercase() == other.to_lowercase()
+}
+
 /// `GET /shares/{share}/schemas/{schema}/tables` and `GET /shares/{share}/all-tables`.
 pub(super) async fn tables(
     State(server): State<Arc<Server>>,
@@ -117,10 +122,10 @@ pub(super) async fn tables(
     let mut listing = format!("tables of {}", grant.connector);
     if let Some(asked) = names.schema() {
         let schemas = server.catalog.schemas(&grant.connector).await?;
-        let schema = schemas.iter().find(|schema| schema.eq_ignore_ascii_case(asked)).ok_or_else(|| names.unknown())?;
+        let schema = schemas.iter().find(|schema| is_same(schema, asked)).ok_or_else(|| names.unknown())?;
         listing = format!("{listing}.{schema}");
     }
-    let named = |table: &SharedTable| names.schema().is_none_or(|schema| table.schema.eq_ignore_ascii_case(schema));
+    let named = |table: &SharedTable| names.schema().is_none_or(|schema| is_same(&table.schema, schema));
     let tables = server.catalog.tables(&grant.connector).await?.into_iter().filter(named);
     // No name has a zero byte in it: the order is that of schemas, then of names.
     let tables = tables.map(|table| (format!("{}\0{}", table.schema, table.name), table)).collect();

@@ -19,6 +19,10 @@ const DEPTH_MAX: usize = 64;
 /// Hints in SQL that are read; more are passed over.
 const SQL_HINTS_MAX: usize = 64;
 
+/// Comparisons, and what joins them, in a query's hints together; a hint beyond them is passed over. Each is looked at for
+/// each file: a long answer has millions of times this to do.
+const TERMS_MAX: usize = 4_000;
+
 /// What was understood of a query's hints: all of it holds.
 #[derive(Debug)]
 pub(super) struct Predicate {
@@ -36,11 +40,32 @@ enum Node {
         column: usize,
         comparison: Comparison,
         literal: Literal,
+        width: Width,
     },
     /// Null in every row.
     Null,
     /// Anything.
     Unknown,
+}
+
+impl Node {
+    /// How many operations it has. (No deeper than [`DEPTH_MAX`].)
+    fn terms(&self) -> usize {
+        match self {
+            Self::And(children) | Self::Or(children) => 1 + children.iter().map(Self::terms).sum::<usize>(),
+            Self::Not(child) => 1 + child.terms(),
+            Self::IsNull(_) | Self::Compare { .. } | Self::Null | Self::Unknown => 1,
+        }
+    }
+}
+
+/// What a column's values are before they are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Width {
+    /// What they are.
+    AsStored,
+    /// 32 bits of 64, as the predicate says: larger values wrap around.
+    Narrowed,
 }
 
 /// A value to compare with, or the range that it is somewhere in.
@@ -101,6 +126,14 @@ impl Predicate {
         let mut roots: Vec<_> = json.and_then(|text| json::parse(text, &mut columns)).into_iter().collect();
         let sql = sql.into_iter().take(SQL_HINTS_MAX);
         roots.extend(sql.filter_map(|text| sql::parse(text, &mut columns)));
+        let mut terms_left = TERMS_MAX;
+        roots.retain(|root| match terms_left.checked_sub(root.terms()) {
+            Some(left) => {
+                terms_left = left;
+                true
+            }
+            None => false,
+        });
         (!roots.is_empty()).then_some(Self { roots, columns })
     }
 
@@ -138,9 +171,10 @@ fn outcomes(node: &Node, facts: &Facts) -> Outcomes {
             may_false: facts.may_value,
             may_null: false,
         }),
-        Node::Compare { column, comparison, literal } => {
-            facts.column(*column).map_or(Outcomes::ANY, |facts| compared(*comparison, literal, facts))
-        }
+        Node::Compare { column, comparison, literal, width } => match facts.column(*column) {
+            Some(facts) if *width == Width::AsStored || facts.fits_int() => compared(*comparison, literal, facts),
+            _ => Outcomes::ANY,
+        },
         Node::Null => Outcomes { may_true: false, may_false: false, may_null: true },
         Node::Unknown => Outcomes::ANY,
     }

@@ -253,7 +253,7 @@ impl Changes {
             self.place.version = commit.version;
             self.place.passed = std::mem::take(&mut self.skip);
             self.check(&commit)?;
-            let entries = self.entries(commit).into_iter();
+            let entries = self.entries(commit)?.into_iter();
             self.queue = entries.skip(usize::try_from(self.place.passed).unwrap_or(usize::MAX)).collect();
         }
     }
@@ -284,7 +284,7 @@ impl Changes {
         Ok(())
     }
 
-    fn entries(&self, commit: Commit) -> Vec<Entry> {
+    fn entries(&self, commit: Commit) -> Result<Vec<Entry>, ProtocolError> {
         let at = At { version: commit.version, timestamp: commit.timestamp };
         // The table at the first version is in the answer's head.
         let is_new = |wish: Historical| wish == Historical::Shown && at.version > self.place.start;
@@ -294,13 +294,23 @@ impl Changes {
         entries.extend(metadata.map(|new| Entry::Metadata(at.version, new.into())));
         if self.wish.shown == Shown::ChangeDataFeed && !commit.changes.is_empty() {
             entries.extend(commit.changes.into_iter().map(|change| Entry::Changed(at, change)));
-            return entries;
+            return Ok(entries);
         }
         let adds = commit.adds.into_iter().filter(|add| add.data_change);
         entries.extend(adds.map(|add| Entry::Added(at, add)));
         let removes = commit.removes.into_iter().filter(|remove| remove.data_change);
-        entries.extend(removes.map(|remove| Entry::Removed(at, remove)));
-        entries
+        for remove in removes {
+            let has_values = remove.partition_values.is_some() || self.metadata.partition_columns.is_empty();
+            if remove.size.is_none() || !has_values {
+                return Err(ProtocolError::unsupported(format!(
+                    "Version {} of the table removes a file, and its log does not say the file's size and partition \
+                     values. Read the table's newest version, or the changes behind that version.",
+                    at.version
+                )));
+            }
+            entries.push(Entry::Removed(at, remove));
+        }
+        Ok(entries)
     }
 
     fn place_of_last(&self) -> ChangePlace {

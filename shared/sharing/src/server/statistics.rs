@@ -58,7 +58,12 @@ impl Columns {
             let place = if is_partition { Place::Partition } else { Place::Rows };
             Some((name.to_lowercase(), Column { stored_name: stored_name.to_owned(), value_type, place }))
         };
-        Some(Self { all: fields.iter().filter_map(column).collect(), wanted: Vec::new() })
+        // Of names that differ by case only nobody can say which is meant.
+        let mut names: BTreeMap<_, usize> = BTreeMap::new();
+        let lower = fields.iter().filter_map(|field| Some(field.get("name")?.as_str()?.to_lowercase()));
+        lower.for_each(|name| *names.entry(name).or_default() += 1);
+        let all = fields.iter().filter_map(column).filter(|(name, _)| names.get(name) == Some(&1)).collect();
+        Some(Self { all, wanted: Vec::new() })
     }
 
     /// The place among the wanted columns of a column, named without case, and its type.
@@ -114,6 +119,15 @@ pub(super) struct ColumnFacts {
     pub(super) may_value: bool,
 }
 
+impl ColumnFacts {
+    /// Whether all values are known to be whole numbers of 32 bits.
+    pub(super) fn fits_int(&self) -> bool {
+        let fits =
+            |bound: &Option<Value>| matches!(bound, Some(Value::Integer(number)) if i32::try_from(*number).is_ok());
+        !self.may_value || fits(&self.min) && fits(&self.max)
+    }
+}
+
 /// A partition column has one value in all rows. A value that cannot be read can be anything.
 fn partition_facts(file: &File, column: &Column) -> Option<ColumnFacts> {
     match file.partition_values.get(&column.stored_name)?.as_deref() {
@@ -146,7 +160,7 @@ impl Statistics {
         let bound = |values| at(values).and_then(|value| Value::of_statistic(&value, value_type));
         let nulls = at(&self.nulls).and_then(|nulls| nulls.as_u64());
         ColumnFacts {
-            min: bound(&self.min).map(|min| min.lower_bound(value_type)),
+            min: bound(&self.min).map(Value::lower_bound),
             max: bound(&self.max).and_then(Value::upper_bound),
             may_null: nulls != Some(0),
             may_value: nulls.is_none() || nulls != self.rows,

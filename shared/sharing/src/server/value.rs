@@ -9,8 +9,10 @@ use delivery::timestamp::{Timestamp, parse_date};
 pub(super) enum ValueType {
     /// `bool`
     Bool,
-    /// `int` and `long`
-    Integer,
+    /// `int`, and what is shorter
+    Int,
+    /// `long`
+    Long,
     /// `float`: 32 bits, which predicates may compare as 64.
     Float,
     /// `double`
@@ -28,7 +30,8 @@ impl ValueType {
     pub(super) fn parse(text: &str) -> Option<Self> {
         Some(match text {
             "bool" => Self::Bool,
-            "int" | "long" => Self::Integer,
+            "int" => Self::Int,
+            "long" => Self::Long,
             "float" => Self::Float,
             "double" => Self::Double,
             "string" => Self::String,
@@ -42,7 +45,8 @@ impl ValueType {
     pub(super) fn of_column(text: &str) -> Option<Self> {
         Some(match text {
             "boolean" => Self::Bool,
-            "byte" | "short" | "integer" | "long" => Self::Integer,
+            "byte" | "short" | "integer" => Self::Int,
+            "long" => Self::Long,
             "float" => Self::Float,
             "double" => Self::Double,
             "string" => Self::String,
@@ -54,8 +58,9 @@ impl ValueType {
 
     /// Whether values of the two types are put side by side.
     pub(super) fn compares_with(self, other: Self) -> bool {
+        let is_whole = |value_type| matches!(value_type, Self::Int | Self::Long);
         let is_float = |value_type| matches!(value_type, Self::Float | Self::Double);
-        self == other || is_float(self) && is_float(other)
+        self == other || is_whole(self) && is_whole(other) || is_float(self) && is_float(other)
     }
 }
 
@@ -81,7 +86,8 @@ impl Value {
     pub(super) fn parse(text: &str, value_type: ValueType) -> Option<Self> {
         match value_type {
             ValueType::Bool => text.to_ascii_lowercase().parse().ok().map(Self::Bool),
-            ValueType::Integer => text.parse().ok().map(Self::Integer),
+            ValueType::Int => text.parse::<i32>().ok().map(|number| Self::Integer(number.into())),
+            ValueType::Long => text.parse().ok().map(Self::Integer),
             ValueType::Float | ValueType::Double => {
                 text.parse().ok().filter(|number: &f64| !number.is_nan()).map(Self::Float)
             }
@@ -95,7 +101,7 @@ impl Value {
     pub(super) fn of_statistic(value: &serde_json::Value, value_type: ValueType) -> Option<Self> {
         match value_type {
             ValueType::Bool => value.as_bool().map(Self::Bool),
-            ValueType::Integer => value.as_i64().map(Self::Integer),
+            ValueType::Int | ValueType::Long => value.as_i64().map(Self::Integer),
             ValueType::Float | ValueType::Double => value.as_f64().map(Self::Float),
             ValueType::String | ValueType::Date => Self::parse(value.as_str()?, value_type),
             // Digits that are cut off make a lower bound lower, and the upper one is a millisecond above.
@@ -104,19 +110,21 @@ impl Value {
     }
 
     /// The bound below a value of a statistic: the digits of a number of 32 bits are not those that it has as one of
-    /// 64, which engines compare it as, and digits of either are read to the last place but one.
-    pub(super) fn lower_bound(self, value_type: ValueType) -> Self {
+    /// 64, which engines compare it as. A column of 64 bits may have had 32 when a file was written.
+    pub(super) fn lower_bound(self) -> Self {
         match self {
-            Self::Float(number) => {
-                let (relative, least) = if value_type == ValueType::Float {
-                    (f64::from(f32::EPSILON), f64::from(f32::MIN_POSITIVE))
-                } else {
-                    (4.0 * f64::EPSILON, f64::MIN_POSITIVE)
-                };
-                Self::Float(number - number.abs() * relative - least)
-            }
+            Self::Float(number) => Self::Float(number - float_reach(number)),
             Self::Bool(_) | Self::Integer(_) | Self::String(_) | Self::Date(_) | Self::Timestamp(_) => self,
         }
+    }
+
+    /// The numbers of 64 bits that may be equal to a number where both are cut to 32; `None` near the end of what 32 bits
+    /// hold, and beyond it.
+    pub(super) fn around_float(&self) -> Option<(Self, Self)> {
+        let Self::Float(number) = *self else { return None };
+        let reach = float_reach(number);
+        (number.abs() + reach < f64::from(f32::MAX))
+            .then_some((Self::Float(number - reach), Self::Float(number + reach)))
     }
 
     /// The bound above a value of a statistic: timestamps are cut to milliseconds there, so the real one may be up to
@@ -144,6 +152,11 @@ impl PartialOrd for Value {
             (_, _) => None,
         }
     }
+}
+
+/// How far a number may be from what it is as one of 32 bits.
+fn float_reach(number: f64) -> f64 {
+    number.abs() * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE)
 }
 
 /// The furthest that a session's zone is from UTC, in microseconds: 18 hours.

@@ -119,6 +119,37 @@ async fn historical_metadata_begins_with_the_first_versions() {
 }
 
 #[tokio::test]
+async fn a_removed_file_of_which_the_log_says_too_little_is_refused() {
+    let without = |member: &str| {
+        let mut remove = json!({"path": "run-1-00000.parquet", "deletionTimestamp": 9, "dataChange": true,
+            "partitionValues": {"run_id": "run-1"}, "size": 101});
+        remove.as_object_mut().unwrap().remove(member).unwrap();
+        json!({"remove": remove})
+    };
+    for (partitioned, member, expected) in [
+        (false, "size", StatusCode::BAD_REQUEST),
+        (false, "partitionValues", StatusCode::OK),
+        (true, "partitionValues", StatusCode::BAD_REQUEST),
+    ] {
+        let world = World::new().await;
+        let mut actions = opening("WF_A__V1");
+        if partitioned {
+            actions[1]["metaData"]["partitionColumns"] = json!(["run_id"]);
+        }
+        actions.extend([committed(3), without(member)]);
+        world.commit("acme", "WF_A__V1", 3, &actions).await;
+        let changes = world.get(&format!("{TABLE}/changes?startingVersion=3")).await;
+        assert_eq!(changes.status, expected, "{member}");
+        let since = world.query("WF_A__V1", &json!({"startingVersion": 3})).await;
+        assert_eq!(since.status, expected, "{member}");
+        if expected == StatusCode::BAD_REQUEST {
+            assert!(changes.error().2.starts_with("Version 3 of the table removes a file"), "{:?}", changes.error());
+        }
+        assert_eq!(world.query("WF_A__V1", &json!({})).await.status, StatusCode::OK, "the newest version is read");
+    }
+}
+
+#[tokio::test]
 async fn changes_are_found_by_time() {
     let world = eventful().await;
     let (start, end) = (instant(NOW + 1), instant(NOW + 4));

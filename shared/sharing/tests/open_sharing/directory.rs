@@ -7,6 +7,9 @@ use testkit::builders::instant;
 
 use crate::world::{ACME, Answer, OTHER, World, from_address, request};
 
+/// A token of the share `Other` that lives longer than the shortest session.
+const LASTING: &str = "lasting-token-of-other";
+
 const FOLDER: &str = "s3://tables/connectors/Other/WF_OTHER__V1";
 
 async fn ask(world: &World, token: &str, table: &str, body: &str) -> Answer {
@@ -17,10 +20,11 @@ async fn ask(world: &World, token: &str, table: &str, body: &str) -> Answer {
 #[tokio::test]
 async fn a_credential_is_for_the_tables_folder() {
     let world = World::new().await;
+    world.put_token(LASTING, "Other", 1_000, &[]).await;
     for body in
         ["", "{}", &json!({"location": FOLDER}).to_string(), &json!({"location": format!("{FOLDER}/")}).to_string()]
     {
-        let answer = ask(&world, OTHER, "other/schemas/data/tables/wf_other__v1", body).await;
+        let answer = ask(&world, LASTING, "other/schemas/data/tables/wf_other__v1", body).await;
         assert_eq!((answer.status, answer.header("cache-control")), (StatusCode::OK, Some("no-store")), "{body}");
         let expected = json!({"credentials": {
             "location": FOLDER,
@@ -29,12 +33,12 @@ async fn a_credential_is_for_the_tables_folder() {
                 "sessionToken": "session",
             },
             // The token's own end.
-            "expirationTime": instant(100).millis(),
+            "expirationTime": instant(1_000).millis(),
         }});
         assert_eq!(answer.json(), expected);
     }
     for body in [json!({"location": "s3://tables/connectors/acme/WF_A__V1"}), json!({"location": ""})] {
-        let refused = ask(&world, OTHER, "other/schemas/data/tables/wf_other__v1", &body.to_string()).await;
+        let refused = ask(&world, LASTING, "other/schemas/data/tables/wf_other__v1", &body.to_string()).await;
         assert_eq!(refused.error().1, "INVALID_PARAMETER_VALUE");
     }
 }
@@ -42,7 +46,7 @@ async fn a_credential_is_for_the_tables_folder() {
 #[tokio::test]
 async fn an_allow_list_goes_with_the_credential() {
     let world = World::new().await;
-    world.put_token("listed", "Other", 100, &["198.51.100.0/24"]).await;
+    world.put_token("listed", "Other", 1_000, &["198.51.100.0/24"]).await;
     let path = "/shares/other/schemas/data/tables/wf_other__v1/temporary-table-credentials";
     let answer = world.send(from_address(request("POST", path, "listed"), "198.51.100.7")).await.json();
     assert_eq!(answer["credentials"]["awsTempCredentials"]["secretAccessKey"], "secret for 198.51.100.0/24");
@@ -55,6 +59,9 @@ async fn nobody_else_gets_one() {
     let (status, code, message) = ask(&world, ACME, "acme/schemas/data/tables/WF_A__V1", "").await.error();
     assert_eq!((status, code.as_str()), (400, "UNSUPPORTED_OPERATION"));
     assert!(message.contains("not enabled on table acme.data.WF_A__V1"), "{message}");
+    let (status, code, message) = ask(&world, OTHER, "other/schemas/data/tables/wf_other__v1", "").await.error();
+    assert_eq!((status, code.as_str()), (400, "UNSUPPORTED_OPERATION"), "its end is nearer than a session's can be");
+    assert!(message.starts_with("The token ends before"), "{message}");
     let foreign = ask(&world, ACME, "other/schemas/data/tables/WF_OTHER__V1", "").await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);
 }

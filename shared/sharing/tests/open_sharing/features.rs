@@ -40,11 +40,22 @@ async fn ids_are_hashed_as_asked() {
 
 /// A table whose one file has a deletion vector.
 async fn with_vector(vector: Value) -> World {
-    let world = World::new().await;
+    let mut opening = opening_for_vectors();
+    opening[1]["metaData"]["configuration"]["delta.enableDeletionVectors"] = "true".into();
+    with_file_of_vector(opening, vector).await
+}
+
+/// A table whose protocol allows deletion vectors, and whose properties do not say that it gets any.
+fn opening_for_vectors() -> Vec<Value> {
     let mut actions = opening("WF_B__V1");
     actions[0] = json!({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7,
         "readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]}});
-    actions[1]["metaData"]["configuration"]["delta.enableDeletionVectors"] = "true".into();
+    actions
+}
+
+async fn with_file_of_vector(opening: Vec<Value>, vector: Value) -> World {
+    let world = World::new().await;
+    let mut actions = opening;
     let mut file = add(0);
     file["add"]["deletionVector"] = vector;
     actions.extend([committed(3), file]);
@@ -77,6 +88,47 @@ async fn a_deletion_vector_goes_along_with_a_url_of_its_own() {
         assert_eq!((refused.0, refused.1.as_str()), (400, "UNSUPPORTED_OPERATION"));
         assert!(refused.2.starts_with("Unsupported Delta Table Properties"), "{}", refused.2);
     }
+}
+
+#[tokio::test]
+async fn a_table_that_could_have_vectors_is_plain_until_it_has_some() {
+    let world = World::new().await;
+    world.commit("acme", "WF_B__V1", 3, &opening_for_vectors()).await;
+    for capabilities in ["", "responseformat=delta"] {
+        let answer = world.query_with("WF_B__V1", &json!({}), &[(CAPABILITIES, capabilities)]).await;
+        assert_eq!(answer.status, StatusCode::OK, "{capabilities}");
+    }
+    let vector = json!({"storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L",
+        "sizeInBytes": 40, "cardinality": 6});
+    let world = with_file_of_vector(opening_for_vectors(), vector).await;
+    for (capabilities, expected) in [
+        ("", StatusCode::BAD_REQUEST),
+        ("responseformat=delta", StatusCode::BAD_REQUEST),
+        ("responseformat=delta;readerfeatures=deletionvectors", StatusCode::OK),
+        ("responseformat=parquet,delta;readerfeatures=deletionvectors", StatusCode::OK),
+    ] {
+        let answer = world.query_with("WF_B__V1", &json!({}), &[(CAPABILITIES, capabilities)]).await;
+        assert_eq!(answer.status, expected, "{capabilities}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_version_that_nobody_knows_is_refused() {
+    let world = World::new().await;
+    let protocol = json!({"protocol": {"minReaderVersion": 4, "minWriterVersion": 7}});
+    world.commit("acme", "WF_B__V1", 3, &[committed(3), protocol]).await;
+    for capabilities in ["", "responseformat=delta;readerfeatures=deletionvectors"] {
+        let refused = world.query_with("WF_B__V1", &json!({}), &[(CAPABILITIES, capabilities)]).await.error();
+        assert_eq!((refused.0, refused.1.as_str()), (400, "UNSUPPORTED_OPERATION"), "{capabilities}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_writer_says_of_a_commit_is_its_own_business() {
+    let world = World::new().await;
+    let info = json!({"commitInfo": {"timestamp": "2024-01-01T00:00:00Z", "inCommitTimestamp": 1.5, "by": [{}]}});
+    world.commit("acme", "WF_B__V1", 3, &[info, add(3)]).await;
+    assert_eq!(world.query("WF_B__V1", &json!({})).await.runs().len(), 4);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::snapshot::actions::{CommitActions, Sidecar, TransactionAction};
 use crate::snapshot::{AddedFile, DeletionVector, Metadata, Protocol, RemovedFile};
 
 /// Actions in one batch.
-const BATCH_ROWS: usize = 2_048;
+const BATCH_ROWS: usize = 1_024;
 
 /// What of a checkpoint is read behind its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -157,10 +157,15 @@ struct MetadataAction {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct CommitInfoAction {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     timestamp: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole")]
     in_commit_timestamp: Option<i64>,
+}
+
+/// A whole number; what a writer says there else is its own business (PROTOCOL.md, "Commit Provenance Information").
+fn whole<'de, D: Deserializer<'de>>(input: D) -> Result<Option<i64>, D::Error> {
+    Ok(serde_json::Value::deserialize(input)?.as_i64())
 }
 
 impl CommitActions {

@@ -37,7 +37,8 @@ struct Entry {
     used_tick: u64,
     /// What all versions take.
     bytes: u64,
-    versions: BTreeMap<u64, Arc<Snapshot>>,
+    /// Each with what its commit was known by.
+    versions: BTreeMap<u64, (Arc<Snapshot>, Option<String>)>,
 }
 
 impl Entry {
@@ -45,7 +46,7 @@ impl Entry {
     fn weigh(&self) -> u64 {
         let (mut chunks, mut metadata) = (BTreeSet::new(), BTreeSet::new());
         let mut bytes = 0;
-        for snapshot in self.versions.values() {
+        for (snapshot, _) in self.versions.values() {
             bytes += FIXED_BYTES;
             if metadata.insert(Arc::as_ptr(&snapshot.metadata)) {
                 bytes += metadata_bytes(&snapshot.metadata);
@@ -78,22 +79,28 @@ impl SnapshotCache {
         self.bounds.table_max
     }
 
-    /// The newest kept snapshot of a table that is not newer than the version, and has the order of the base.
+    /// The newest kept snapshot of a table that is not newer than the version, and has the order of the base, with what
+    /// its commit was known by.
     pub(super) fn newest_until(
         &mut self,
         path: &str,
         version: Option<u64>,
         base: Option<Base>,
-    ) -> Option<Arc<Snapshot>> {
+    ) -> Option<(Arc<Snapshot>, Option<String>)> {
         self.tick += 1;
         let entry = self.tables.get_mut(path)?;
         entry.used_tick = self.tick;
-        let mut older = entry.versions.range(..=version.unwrap_or(u64::MAX)).rev().map(|(_, snapshot)| snapshot);
-        older.find(|snapshot| base.is_none_or(|base| snapshot.base == base)).cloned()
+        let mut older = entry.versions.range(..=version.unwrap_or(u64::MAX)).rev().map(|(_, kept)| kept);
+        older.find(|(snapshot, _)| base.is_none_or(|base| snapshot.base == base)).cloned()
+    }
+
+    /// Forgets what is kept of a table.
+    pub(super) fn forget(&mut self, path: &str) {
+        self.bytes -= self.tables.remove(path).map_or(0, |entry| entry.bytes);
     }
 
     /// Keeps a snapshot and lets older ones go until the bounds hold. A table that became too large is not kept at all.
-    pub(super) fn keep(&mut self, path: &str, snapshot: Arc<Snapshot>) {
+    pub(super) fn keep(&mut self, path: &str, snapshot: Arc<Snapshot>, mark: Option<String>) {
         self.tick += 1;
         let mut entry = self.tables.remove(path).unwrap_or_default();
         self.bytes -= entry.bytes;
@@ -101,7 +108,7 @@ impl SnapshotCache {
             return;
         }
         entry.used_tick = self.tick;
-        entry.versions.insert(snapshot.version, snapshot);
+        entry.versions.insert(snapshot.version, (snapshot, mark));
         entry.bytes = entry.weigh();
         while entry.versions.len() > VERSIONS_MAX || entry.versions.len() > 1 && entry.bytes > self.bounds.table_max {
             entry.versions.pop_first();

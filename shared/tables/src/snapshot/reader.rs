@@ -35,12 +35,24 @@ const ENTRY_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
 /// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
 /// table that is not kept costs the hint at its newest checkpoint, one listing from there, the checkpoint, and one
-/// request for each commit behind it. What is kept is looked at again within hours, and a log keeps its commits for
-/// days: the next commit after a kept snapshot is never one that was cleaned up.
+/// request for each commit behind it. What is kept is looked at again within hours, and our logs keep their commits for
+/// days: the next commit after a kept snapshot is never one that was cleaned up. Of tables that others write this cannot
+/// be said, nor that they are not deleted and written anew: there the commit of what is kept is looked at first, which is
+/// one request more.
 #[derive(Debug)]
 pub struct TableReader {
     pub(super) store: Arc<dyn ObjectStore>,
     kept: Mutex<SnapshotCache>,
+    writers: Writers,
+}
+
+/// Who writes the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writers {
+    /// We do.
+    Ourselves,
+    /// Anybody.
+    Strangers,
 }
 
 impl TableReader {
@@ -53,7 +65,13 @@ impl TableReader {
     /// A reader that keeps so much.
     #[must_use]
     pub fn keeping(store: Arc<dyn ObjectStore>, bounds: KeptBytes) -> Self {
-        Self { store, kept: Mutex::new(SnapshotCache::new(bounds)) }
+        Self { store, kept: Mutex::new(SnapshotCache::new(bounds)), writers: Writers::Ourselves }
+    }
+
+    /// A reader of tables that others write, and clean up or replace as they like.
+    #[must_use]
+    pub fn of_strangers(store: Arc<dyn ObjectStore>) -> Self {
+        Self { writers: Writers::Strangers, ..Self::new(store) }
     }
 
     /// The snapshot of the table at `path` (without a slash at the end), at a version or at the newest one.
@@ -65,7 +83,7 @@ impl TableReader {
     pub async fn snapshot(&self, path: &str, version: Option<u64>) -> Result<Arc<Snapshot>, PortError> {
         let snapshot = match self.warm(path, version, None).await? {
             Some(snapshot) => snapshot,
-            None => self.keep(path, self.whole(path, version).await?),
+            None => self.keep(path, self.whole(path, version).await?).await?,
         };
         snapshot.without_vectors()
     }
@@ -85,7 +103,7 @@ impl TableReader {
         loop {
             let begun = self.begin_next(path, &mut ways).await?;
             match begun.files(bytes_max).await? {
-                Collected::All(files) => return Ok(TableView::kept(self.keep(path, begun.snapshot(files)?))),
+                Collected::All(files) => return Ok(TableView::kept(self.keep(path, begun.snapshot(files)?).await?)),
                 Collected::TooMuch => return begun.view(),
                 Collected::Unreadable => {}
             }
@@ -96,10 +114,32 @@ impl TableReader {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, path: &str, snapshot: Snapshot) -> Arc<Snapshot> {
+    async fn keep(&self, path: &str, snapshot: Snapshot) -> Result<Arc<Snapshot>, PortError> {
         let snapshot = Arc::new(snapshot);
-        self.kept().keep(path, snapshot.clone());
-        snapshot
+        let mark = self.mark(path, snapshot.version).await?;
+        self.kept().keep(path, snapshot.clone(), mark);
+        Ok(snapshot)
+    }
+
+    /// What the commit of a version is known by, where it may be replaced; `None` if it is not there.
+    async fn mark(&self, path: &str, version: u64) -> Result<Option<String>, PortError> {
+        if self.writers == Writers::Ourselves {
+            return Ok(None);
+        }
+        match self.store.head(&log_file(path, &format!("{version:020}.json"))?).await {
+            Ok(found) => Ok(Some(found.e_tag.unwrap_or_else(|| found.last_modified.to_rfc3339()))),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(port_error("look at an entry of a table's log", error)),
+        }
+    }
+
+    /// Whether a kept snapshot is still of the table that is there. A commit that is gone tells nothing.
+    async fn holds(&self, path: &str, kept: &Snapshot, mark: Option<&str>) -> Result<bool, PortError> {
+        if self.writers == Writers::Ourselves {
+            return Ok(true);
+        }
+        let now = self.mark(path, kept.version).await?;
+        Ok(now.is_some() && now.as_deref() == mark)
     }
 
     /// The version from what is kept of the table and the commits behind that; `None` if a cold read is cheaper, or the
@@ -110,7 +150,11 @@ impl TableReader {
         version: Option<u64>,
         base: Option<Base>,
     ) -> Result<Option<Arc<Snapshot>>, PortError> {
-        let Some(kept) = self.kept().newest_until(path, version, base) else { return Ok(None) };
+        let Some((kept, mark)) = self.kept().newest_until(path, version, base) else { return Ok(None) };
+        if !self.holds(path, &kept, mark.as_deref()).await? {
+            self.kept().forget(path);
+            return Ok(None);
+        }
         let replay = match version {
             Some(version) if version == kept.version => return Ok(Some(kept)),
             Some(version) if version - kept.version <= PROBES_MAX => {
@@ -123,7 +167,7 @@ impl TableReader {
                 Advance::ByCheckpoint => return Ok(None),
             },
         };
-        Ok(Some(self.keep(path, replay.onto((&*kept).into())?)))
+        Ok(Some(self.keep(path, replay.onto((&*kept).into())?).await?))
     }
 
     /// The version of an application's newest `txn` action in the table at `path`.

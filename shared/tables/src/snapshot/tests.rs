@@ -195,6 +195,33 @@ async fn a_warm_read_costs_the_new_commits_and_one() {
 }
 
 #[tokio::test]
+async fn a_table_of_strangers_is_read_anew_when_it_was_cleaned_up_or_replaced() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..5).await;
+    let reader = TableReader::of_strangers(store.clone());
+    let open = async |version| reader.open(PATH, version, None).await.unwrap();
+    assert_eq!(open(None).await.version, 4);
+    store.requests();
+    assert_eq!(open(None).await.version, 4);
+    assert_eq!(store.requests(), (2, 0), "the commit that is kept, and the next one");
+
+    // Replaced by a table of as many versions, and then by one of fewer.
+    for versions in [5, 2] {
+        for version in 0..5 {
+            let commit = Path::from(format!("{PATH}/_delta_log/{version:020}.json"));
+            store.store.delete(&commit).await.unwrap_or_default();
+        }
+        store.with_versions(PATH, 0..versions).await;
+        store.write(PATH, versions - 1, &[opening()[0].clone(), opening()[1].clone(), add("new")]).await;
+        let mut view = open(None).await;
+        assert_eq!(view.version, versions - 1);
+        let files = view.next_files().await.unwrap();
+        assert_eq!(files.last().unwrap().path, "new");
+        assert_eq!(open(Some(0)).await.version, 0);
+    }
+}
+
+#[tokio::test]
 async fn an_exact_version_costs_one_request_for_each_commit_behind_the_kept_one() {
     let store = Arc::new(Counted::default());
     store.with_versions(PATH, 0..8).await;

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::super::statistics::Columns;
-use super::super::value::{Value, ValueType};
-use super::{Comparison, DEPTH_MAX, Literal, Node};
+use super::super::value::{Value, ValueType, instants};
+use super::{Comparison, DEPTH_MAX, Literal, Node, Width};
 
 /// The longest text that is read.
 const TEXT_BYTES_MAX: usize = 1_000_000;
@@ -44,7 +44,7 @@ fn node(op: &Op, columns: &mut Columns, depth_left: usize) -> Option<Node> {
         ("and", [_, ..]) => Node::And(all(columns)?),
         ("or", [_, ..]) => Node::Or(all(columns)?),
         ("not", [child]) => Node::Not(Box::new(node(child, columns, depth_left)?)),
-        ("isNull", [child]) => column(child, columns).map_or(Node::Unknown, |(column, _)| Node::IsNull(column)),
+        ("isNull", [child]) => column(child, columns).map_or(Node::Unknown, |column| Node::IsNull(column.place)),
         (name, [left, right]) => {
             comparison(name).and_then(|comparison| compare(comparison, left, right, columns)).unwrap_or(Node::Unknown)
         }
@@ -58,22 +58,41 @@ fn compare(comparison: Comparison, left: &Op, right: &Op, columns: &mut Columns)
         ("literal", "column") => (comparison.mirrored(), right, left),
         (_, _) => return None,
     };
-    let (column, value_type) = column(column_side, columns)?;
+    let Column { place: column, value_type, said } = column(column_side, columns)?;
     let literal_type = ValueType::parse(literal_side.value_type.as_deref()?)?;
-    let literal = Value::parse(literal_side.value.as_deref()?, literal_type)?;
-    literal_type.compares_with(value_type).then(|| Node::Compare {
-        column,
-        comparison,
-        literal: Literal::exactly(literal),
-    })
+    literal_type.compares_with(value_type).then_some(())?;
+    let text = literal_side.value.as_deref()?;
+    // Either side is cut to 32 bits before they are compared.
+    let are_cut = literal_type == ValueType::Float || said == ValueType::Float;
+    let literal = if literal_type == ValueType::Timestamp {
+        let (least, greatest) = instants(text)?;
+        Literal { least, greatest }
+    } else if are_cut {
+        let (least, greatest) = Value::parse(text, literal_type)?.around_float()?;
+        Literal { least, greatest }
+    } else {
+        Literal::exactly(Value::parse(text, literal_type)?)
+    };
+    let is_cut = said == ValueType::Int && value_type == ValueType::Long;
+    let width = if is_cut { Width::Narrowed } else { Width::AsStored };
+    Some(Node::Compare { column, comparison, literal, width })
 }
 
-/// The column that an operation names, if the table has it and its type is the one that the client thinks.
-fn column(op: &Op, columns: &mut Columns) -> Option<(usize, ValueType)> {
+/// A column of a predicate.
+struct Column {
+    /// Its place among the wanted ones.
+    place: usize,
+    value_type: ValueType,
+    /// The type that its values are cast to.
+    said: ValueType,
+}
+
+/// The column that an operation names, if the table has it and its type is about the one that the client thinks.
+fn column(op: &Op, columns: &mut Columns) -> Option<Column> {
     let said = ValueType::parse(op.value_type.as_deref()?)?;
     (op.op == "column").then_some(())?;
-    let (column, value_type) = columns.wanted(op.name.as_deref()?)?;
-    said.compares_with(value_type).then_some((column, value_type))
+    let (place, value_type) = columns.wanted(op.name.as_deref()?)?;
+    said.compares_with(value_type).then_some(Column { place, value_type, said })
 }
 
 fn comparison(op: &str) -> Option<Comparison> {

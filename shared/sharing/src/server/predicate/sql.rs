@@ -11,7 +11,7 @@ use delivery::timestamp::parse_date;
 
 use super::super::statistics::Columns;
 use super::super::value::{Value, ValueType, instants};
-use super::{Comparison, DEPTH_MAX, Literal, Node};
+use super::{Comparison, DEPTH_MAX, Literal, Node, Width};
 use words::{Word, words};
 
 /// The longest text that is read.
@@ -345,7 +345,7 @@ fn compare(sign: &str, left: &Term, right: &Term) -> Node {
         _ => Comparison::Equal,
     };
     let comparison = if mirrored { comparison.mirrored() } else { comparison };
-    let compared = Node::Compare { column, comparison, literal };
+    let compared = Node::Compare { column, comparison, literal, width: Width::AsStored };
     match sign {
         "<>" | "!=" => negate(true, compared),
         "<=>" => Node::And(vec![negate(true, Node::IsNull(column)), compared]),
@@ -357,7 +357,7 @@ fn compare(sign: &str, left: &Term, right: &Term) -> Node {
 fn literal(constant: &Constant, value_type: ValueType) -> Option<Literal> {
     match (value_type, constant) {
         (ValueType::Bool, Constant::Bool(value)) => Some(Literal::exactly(Value::Bool(*value))),
-        (ValueType::Integer, Constant::Whole(value)) => Some(Literal::exactly(Value::Integer(*value))),
+        (ValueType::Int | ValueType::Long, Constant::Whole(value)) => Some(Literal::exactly(Value::Integer(*value))),
         (ValueType::Float | ValueType::Double, Constant::Whole(value)) => {
             Some(Literal::exactly(Value::parse(&value.to_string(), ValueType::Double)?))
         }

@@ -123,7 +123,7 @@ fn files_outside_the_bounds_are_left_out() {
         ("lessThan", "t", "2026-03-01T00:00:00.0000000Z", false),
         ("lessThan", "t", "2026-03-01T00:00:00.0000005Z", true),
         ("equal", "f", "1.0", false),
-        ("lessThan", "f", "1.499999999", false),
+        ("lessThan", "f", "1.4999", false),
         ("greaterThan", "f", "3", true),
         ("equal", "p", "7", true),
         ("equal", "p", "8", false),
@@ -188,6 +188,84 @@ fn and_or_combine() {
     ] {
         assert_eq!(keeps(&predicate, &usual()), expected, "{predicate}");
     }
+}
+
+/// A comparison of a column, said to be of a type, with a literal of a type.
+fn said(op: &str, (name, column_type): (&str, &str), (literal, literal_type): (&str, &str)) -> serde_json::Value {
+    json!({"op": op, "children": [
+        {"op": "column", "name": name, "valueType": column_type},
+        {"op": "literal", "value": literal, "valueType": literal_type},
+    ]})
+}
+
+fn with_bounds(name: &str, min: serde_json::Value, max: serde_json::Value) -> File {
+    let stats = json!({"numRecords": 2, "minValues": {name: min}, "maxValues": {name: max}, "nullCount": {name: 0}});
+    file(Some(stats), None)
+}
+
+#[test]
+fn numbers_that_are_cut_to_32_bits_before_they_are_compared_cost_no_file() {
+    // 0.1 as a number of 32 bits, written out as one of 64.
+    let narrow = with_bounds("f", json!(0.100_000_001_490_116_12), json!(0.2));
+    for (op, types, literal, expected) in [
+        ("equal", ("double", "float"), "0.1", true),
+        ("equal", ("float", "double"), "0.1", true),
+        ("lessThanOrEqual", ("float", "float"), "0.1", true),
+        ("equal", ("double", "double"), "0.09", false),
+        ("equal", ("double", "float"), "0.09", false),
+        ("lessThan", ("double", "float"), "1e-30", false),
+        ("lessThan", ("double", "float"), "-1e300", true),
+    ] {
+        assert_eq!(keeps(&said(op, ("f", types.0), (literal, types.1)), &narrow), expected, "{op} {types:?} {literal}");
+    }
+    let wraps = with_bounds("n", json!(4_294_967_297_i64), json!(4_294_967_297_i64));
+    let fits = with_bounds("n", json!(5), json!(9));
+    for (column_type, literal, file, expected) in [
+        ("int", ("1", "int"), &wraps, true),
+        ("long", ("1", "int"), &wraps, false),
+        ("int", ("4", "int"), &fits, false),
+        ("int", ("4294967297", "long"), &fits, false),
+        ("long", ("4294967297", "int"), &fits, true),
+    ] {
+        let predicate = said("equal", ("n", column_type), literal);
+        assert_eq!(keeps(&predicate, file), expected, "{predicate}");
+    }
+    assert!(!keeps(&not(said("equal", ("n", "int"), ("1", "int"))), &with_bounds("n", json!(1), json!(1))));
+    assert!(keeps(&not(said("equal", ("n", "int"), ("1", "int"))), &wraps), "whatever it wraps around to");
+}
+
+#[test]
+fn a_time_without_a_zone_is_any_sessions() {
+    for (op, literal, expected) in [
+        ("greaterThan", "2026-03-31T20:00:00", true),
+        ("greaterThan", "2026-04-01T06:00:01", false),
+        ("greaterThan", "2026-03-31T20:00:00Z", false),
+        ("lessThan", "2026-02-28 08:00:00", true),
+        ("lessThan", "2026-02-28 05:59:59", false),
+    ] {
+        assert_eq!(keeps(&compare(op, "t", literal), &usual()), expected, "{op} {literal}");
+    }
+}
+
+#[test]
+fn names_that_differ_by_case_only_are_nobodys() {
+    let field = |name: &str| json!({"name": name, "type": "long", "nullable": true, "metadata": {}});
+    let schema_string = json!({"type": "struct", "fields": [field("n"), field("N")]}).to_string();
+    let metadata = Metadata { schema_string, ..metadata() };
+    let hint = compare("equal", "n", "50").to_string();
+    assert!(Predicate::of(Some(&hint), [], &metadata).is_none_or(|predicate| predicate.may_match(&usual())));
+}
+
+#[test]
+fn more_terms_than_are_worth_it_are_passed_over() {
+    let no = compare("equal", "n", "50");
+    let many = |count| Predicate::of(Some(&all("or", &vec![no.clone(); count]).to_string()), [], &metadata());
+    assert!(!many(TERMS_MAX - 1).unwrap().may_match(&usual()));
+    assert!(many(TERMS_MAX).is_none());
+    let sql = vec!["n = 50"; TERMS_MAX].join(" OR ");
+    let both = Predicate::of(Some(&no.to_string()), [sql.as_str()], &metadata()).unwrap();
+    assert!(!both.may_match(&usual()), "the others are read");
+    assert_eq!(both.roots.len(), 1);
 }
 
 #[test]
