@@ -39,6 +39,8 @@ pub struct Settings {
     pub address: IpAddr,
     /// The port; 0 for any that is free.
     pub port: u16,
+    /// What clients reach the server by, such as `http://host:8080`, if that is not the address.
+    pub url: Option<String>,
     /// Where the recipients' profiles are written.
     pub profiles: PathBuf,
     /// How often each token may ask.
@@ -52,6 +54,8 @@ pub struct Listening {
     pub endpoint: String,
     /// What is shared: `share.schema.table`.
     pub tables: Vec<String>,
+    /// What of a directory is not shared, and why.
+    pub skipped: Vec<String>,
     /// The profiles that were written.
     pub profiles: Vec<PathBuf>,
     listener: TcpListener,
@@ -68,6 +72,13 @@ impl Listening {
     pub async fn start(settings: &Settings) -> Result<Self, Misconfigured> {
         let clock = Arc::new(WallClock);
         let token_ends_at = clock.now().plus_seconds(TOKEN_LIFE_SECONDS);
+        if settings.address.is_unspecified() && settings.url.is_none() {
+            return Err(Misconfigured(format!(
+                "{} is no address that a client can reach: say with --url what reaches this machine, such as --url \
+                 http://host:8080 with --port 8080",
+                settings.address
+            )));
+        }
         let (mut shares, recipients) = Shares::read(&settings.source, token_ends_at)?;
         let address = SocketAddr::new(settings.address, settings.port);
         let listening = async {
@@ -77,7 +88,10 @@ impl Listening {
         };
         let (listener, local) =
             listening.await.map_err(|error| Misconfigured(format!("cannot listen on {address}: {error}")))?;
-        let host_url = format!("http://{local}");
+        let host_url = match &settings.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{local}"),
+        };
         let endpoint = server::endpoint(&host_url);
 
         let mut profiles = Vec::new();
@@ -91,12 +105,12 @@ impl Listening {
         }
 
         let store = Arc::new(LocalFileSystem::new());
-        let tables = shares.table_names();
+        let (tables, skipped) = (shares.table_names(), std::mem::take(&mut shares.skipped));
         let urls = Arc::new(SignedUrls::new(host_url, fresh_key()?, clock.clone()));
         let signing = TokenKey::new(fresh_key()?).ok_or_else(|| Misconfigured("a key is too short".to_owned()))?;
         let server = Server {
             catalog: Arc::new(shares),
-            tables: Arc::new(TableReader::new(store.clone())),
+            tables: Arc::new(TableReader::of_strangers(store.clone())),
             urls: urls.clone(),
             clock,
             url_life_seconds: URL_LIFE_SECONDS,
@@ -106,7 +120,7 @@ impl Listening {
             credentials: None,
         };
         let app = server::router(server).layer(map_request(with_client_address)).merge(files::router(store, urls));
-        Ok(Self { endpoint, tables, profiles, listener, app })
+        Ok(Self { endpoint, tables, skipped, profiles, listener, app })
     }
 
     /// Answers until `end` comes.

@@ -12,8 +12,8 @@ use sharing::server::USUAL_LIMIT;
 const USAGE: &str = "\
 Shares Delta tables in directories by the open Delta Sharing protocol.
 
-  serve-directory <share file or directory> [--port N] [--listen ADDRESS] [--profiles DIRECTORY]
-                  [--requests-per-second N]
+  serve-directory <share file or directory> [--port N] [--listen ADDRESS] [--url URL]
+                  [--profiles DIRECTORY] [--requests-per-second N]
 
 Without a port it takes a free one. Profiles are written into the working directory unless told otherwise.";
 
@@ -55,12 +55,18 @@ fn parse(arguments: &[String]) -> Option<Settings> {
         source: PathBuf::from(source),
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         port: 0,
+        url: None,
         profiles: PathBuf::from("."),
         rate_limit: USUAL_LIMIT,
     };
     while let [flag, value, after @ ..] = rest {
         match flag.as_str() {
             "--port" => settings.port = value.parse().ok()?,
+            "--url" => {
+                settings.url = Some(value.clone())
+                    .filter(|url| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)))?
+                    .into()
+            }
             "--listen" => settings.address = value.parse().ok()?,
             "--requests-per-second" => {
                 let per_second = value.parse().ok().filter(|number| *number > 0)?;
@@ -78,6 +84,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
     let listening = Listening::start(settings).await?;
     println!("Serving {} tables at {}", listening.tables.len(), listening.endpoint);
     listening.tables.iter().for_each(|table| println!("  {table}"));
+    listening.skipped.iter().for_each(|skipped| println!("not shared: {skipped}"));
     for profile in &listening.profiles {
         println!("profile: {}", profile.display());
     }
@@ -100,7 +107,8 @@ mod tests {
 
     #[test]
     fn arguments_are_read_or_the_usage_is_shown() {
-        let settings = parsed("shares.yaml --port 8080 --listen 127.0.0.2 --profiles p").unwrap();
+        let settings = parsed("shares.yaml --port 8080 --listen 127.0.0.2 --url http://h:1 --profiles p").unwrap();
+        assert_eq!(settings.url.as_deref(), Some("http://h:1"));
         assert_eq!((settings.port, settings.address.to_string()), (8080, "127.0.0.2".to_owned()));
         assert_eq!((settings.source, settings.profiles), (PathBuf::from("shares.yaml"), PathBuf::from("p")));
         for wrong in [
@@ -111,6 +119,7 @@ mod tests {
             "d --listen here",
             "d e",
             "d --what 1",
+            "d --url httpx://host:8080",
             "d --requests-per-second 0",
         ] {
             assert_eq!(parsed(wrong), None, "{wrong}");

@@ -2,7 +2,8 @@
 //!
 //! The share file is the reference server's `shares` section, and beside it the recipients. Names compare without case.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use delivery::ports::PortError;
 use delivery::table::TableName;
 use delivery::timestamp::Timestamp;
 use serde::Deserialize;
+use sharing::allow_list::Cidr;
 use sharing::ports::{Grant, History, Holder, SecretHash, ShareCatalog, SharedTable, Standing};
 
 /// Folders that are looked into for tables below a directory: its own tables, and those of its folders.
@@ -128,6 +130,8 @@ impl fmt::Debug for Recipient {
 /// The shares, and who may read them.
 #[derive(Debug, Default)]
 pub struct Shares {
+    /// Folders of a directory that are not shared, each with the reason.
+    pub skipped: Vec<String>,
     /// By the share's name in lower case.
     shares: BTreeMap<String, Share>,
     /// By the token's hash.
@@ -181,23 +185,24 @@ impl Shares {
     }
 
     fn of_directory(path: &Path, token_ends_at: Timestamp) -> Result<(Self, Vec<Recipient>), Misconfigured> {
-        let mut found = Vec::new();
-        find_tables(path, DEPTH_MAX, &mut found)?;
-        if found.is_empty() {
-            return Err(wrong(format!(
-                "{} holds no Delta table: a table is a folder with a _delta_log, in the directory or one level deeper",
-                path.display()
-            )));
-        }
+        let mut found = Found::default();
+        found.tables_of(path, DEPTH_MAX);
         let mut share = Share::default();
-        for location in found {
+        for location in std::mem::take(&mut found.tables) {
             let folder = location.parent().filter(|folder| *folder != path);
             let schema = match folder.and_then(Path::file_name) {
                 Some(name) => name.to_string_lossy().into_owned(),
                 None => DEFAULT_SCHEMA.to_owned(),
             };
             let name = location.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            share.add(&schema, &name, &location, History::From(0))?;
+            if let Err(Misconfigured(why)) = share.add(&schema, &name, &location, History::From(0)) {
+                found.skipped.push(format!("{}: {why}", location.display()));
+            }
+        }
+        if share.tables.is_empty() {
+            let what = "a table is a folder with a _delta_log, in the directory or one level deeper";
+            let skipped: String = found.skipped.iter().map(|skipped| format!("\n  {skipped}")).collect();
+            return Err(wrong(format!("{} holds no Delta table that can be shared: {what}{skipped}", path.display())));
         }
         let recipient = Recipient {
             name: DIRECTORY_SHARE.to_owned(),
@@ -206,7 +211,7 @@ impl Shares {
             revoked: false,
         };
         let shares = BTreeMap::from([(DIRECTORY_SHARE.to_owned(), share)]);
-        Ok((Self { shares, tokens: BTreeMap::new() }, vec![recipient]))
+        Ok((Self { skipped: found.skipped, shares, tokens: BTreeMap::new() }, vec![recipient]))
     }
 
     fn of_file(text: &str, folder: &Path, token_ends_at: Timestamp) -> Result<(Self, Vec<Recipient>), Misconfigured> {
@@ -227,7 +232,7 @@ impl Shares {
                 }
             }
             share_name(&entry.name)?;
-            if read.shares.insert(entry.name.to_ascii_lowercase(), share).is_some() {
+            if read.shares.insert(entry.name.to_lowercase(), share).is_some() {
                 return Err(wrong(format!("there are two shares `{}`", entry.name)));
             }
         }
@@ -242,11 +247,20 @@ impl Shares {
         if recipients.is_empty() {
             return Err(wrong("it has no share"));
         }
+        let (mut names, mut tokens) = (BTreeSet::new(), BTreeSet::new());
+        for recipient in &recipients {
+            if !names.insert(recipient.name.to_lowercase()) {
+                return Err(wrong(format!("there are two recipients `{}`", recipient.name)));
+            }
+            if recipient.token.as_ref().is_some_and(|token| !tokens.insert(token)) {
+                return Err(wrong(format!("the recipient {} has another one's token", recipient.name)));
+            }
+        }
         Ok((read, recipients))
     }
 
     fn recipient(&self, entry: &RecipientEntry, token_ends_at: Timestamp) -> Result<Recipient, Misconfigured> {
-        if !self.shares.contains_key(&entry.share.to_ascii_lowercase()) {
+        if !self.shares.contains_key(&entry.share.to_lowercase()) {
             return Err(wrong(format!(
                 "the recipient {} reads a share that is not there: {}",
                 entry.name, entry.share
@@ -260,6 +274,10 @@ impl Shares {
                 .ok_or_else(|| wrong(format!("the recipient {}: `{text}` is no ISO-8601 instant", entry.name)))?,
             None => token_ends_at,
         };
+        for listed in &entry.allowed_ips {
+            let what = format!("the recipient {}: `{listed}` is no address and no block of addresses", entry.name);
+            Cidr::parse(listed).ok_or_else(|| wrong(what))?;
+        }
         let grant = grant(&entry.share, expires_at, entry.allowed_ips.clone())?;
         Ok(Recipient { name: entry.name.clone(), token: entry.token.clone(), grant, revoked: entry.revoked })
     }
@@ -276,12 +294,11 @@ fn grant(share: &str, expires_at: Timestamp, allowed_ips: Vec<String>) -> Result
 impl Share {
     fn add_schema(&mut self, name: &str) -> Result<(), Misconfigured> {
         protocol_name(name)?;
-        self.schemas.entry(name.to_ascii_lowercase()).or_insert_with(|| name.to_owned());
+        self.schemas.entry(name.to_lowercase()).or_insert_with(|| name.to_owned());
         Ok(())
     }
 
     fn add(&mut self, schema: &str, name: &str, location: &Path, history: History) -> Result<(), Misconfigured> {
-        self.add_schema(schema)?;
         protocol_name(name)?;
         if !location.join("_delta_log").is_dir() {
             return Err(wrong(format!("the table {name}: {} has no _delta_log", location.display())));
@@ -293,9 +310,13 @@ impl Share {
             path: path.trim_matches('/').to_owned(),
             history,
         };
-        match self.tables.insert((schema.to_ascii_lowercase(), name.to_ascii_lowercase()), table) {
-            None => Ok(()),
-            Some(_) => Err(wrong(format!("there are two tables `{schema}.{name}`"))),
+        self.add_schema(schema)?;
+        match self.tables.entry((schema.to_lowercase(), name.to_lowercase())) {
+            Entry::Vacant(place) => {
+                place.insert(table);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(wrong(format!("there are two tables `{schema}.{name}`"))),
         }
     }
 }
@@ -309,23 +330,34 @@ fn protocol_name(name: &str) -> Result<(), Misconfigured> {
     Ok(())
 }
 
-/// Folders with a `_delta_log`, in the order of their names; a table's own folders are not looked into.
-fn find_tables(folder: &Path, depth_left: usize, found: &mut Vec<PathBuf>) -> Result<(), Misconfigured> {
-    let unreadable = |error| wrong(format!("{}: {error}", folder.display()));
-    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
-    let mut folders = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>();
-    if let Ok(folders) = &mut folders {
-        folders.retain(|path| path.is_dir());
+/// What a directory holds.
+#[derive(Debug, Default)]
+struct Found {
+    tables: Vec<PathBuf>,
+    skipped: Vec<String>,
+}
+
+impl Found {
+    /// Takes folders with a `_delta_log`, in the order of their names; a table's own folders are not looked into, and what
+    /// cannot be looked into is skipped.
+    fn tables_of(&mut self, folder: &Path, depth_left: usize) {
+        let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        let mut folders: Vec<_> = match entries {
+            Ok(entries) => entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect(),
+            Err(error) => {
+                self.skipped.push(format!("{}: {error}", folder.display()));
+                return;
+            }
+        };
         folders.sort();
-    }
-    for path in folders.map_err(unreadable)? {
-        if path.join("_delta_log").is_dir() {
-            found.push(path);
-        } else if let Some(depth_left) = depth_left.checked_sub(1).filter(|left| *left > 0) {
-            find_tables(&path, depth_left, found)?;
+        for path in folders {
+            if path.join("_delta_log").is_dir() {
+                self.tables.push(path);
+            } else if let Some(depth_left) = depth_left.checked_sub(1).filter(|left| *left > 0) {
+                self.tables_of(&path, depth_left);
+            }
         }
     }
-    Ok(())
 }
 
 #[async_trait]
@@ -341,18 +373,18 @@ impl ShareCatalog for Shares {
         schema: &str,
         table: &str,
     ) -> Result<(Option<Standing>, Option<SharedTable>), PortError> {
-        let key = (schema.to_ascii_lowercase(), table.to_ascii_lowercase());
-        let table = self.shares.get(&share.to_ascii_lowercase()).and_then(|share| share.tables.get(&key));
+        let key = (schema.to_lowercase(), table.to_lowercase());
+        let table = self.shares.get(&share.to_lowercase()).and_then(|share| share.tables.get(&key));
         Ok((self.tokens.get(token.as_str()).cloned(), table.cloned()))
     }
 
     async fn schemas(&self, connector: &ConnectorId) -> Result<Vec<String>, PortError> {
-        let share = self.shares.get(&connector.as_str().to_ascii_lowercase());
+        let share = self.shares.get(&connector.as_str().to_lowercase());
         Ok(share.map(|share| share.schemas.values().cloned().collect()).unwrap_or_default())
     }
 
     async fn tables(&self, connector: &ConnectorId) -> Result<Vec<SharedTable>, PortError> {
-        let share = self.shares.get(&connector.as_str().to_ascii_lowercase());
+        let share = self.shares.get(&connector.as_str().to_lowercase());
         Ok(share.map(|share| share.tables.values().cloned().collect()).unwrap_or_default())
     }
 }
@@ -390,7 +422,14 @@ mod tests {
         let folder = Folder::with_tables("directory", &["orders", "sales/eu", "sales/us", "deep/er/hidden"]);
         let (shares, recipients) = Shares::read(&folder.0, Timestamp::EPOCH).unwrap();
         assert_eq!(shares.table_names(), ["local.default.orders", "local.sales.eu", "local.sales.us"]);
-        assert_eq!(recipients.len(), 1);
+        assert_eq!((recipients.len(), shares.skipped.len()), (1, 0));
+        let mixed = Folder::with_tables("mixed", &["orders", "my table", "sales/x.delta", "ÄHNLICH"]);
+        let (shares, _) = Shares::read(&mixed.0, Timestamp::EPOCH).unwrap();
+        assert_eq!(shares.table_names(), ["local.default.orders", "local.default.ÄHNLICH"]);
+        assert_eq!(shares.skipped.len(), 2, "{:?}", shares.skipped);
+        assert!(shares.skipped[0].contains("my table: `my table` cannot name"), "{:?}", shares.skipped);
+        let named = Folder::with_tables("named", &["my table"]);
+        assert!(Shares::read(&named.0, Timestamp::EPOCH).unwrap_err().to_string().contains("`my table` cannot name"));
         let empty = Folder::with_tables("empty", &["deep/er/hidden"]);
         assert!(Shares::read(&empty.0, Timestamp::EPOCH).unwrap_err().to_string().contains("no Delta table"));
     }
@@ -448,6 +487,12 @@ recipients:
             ("shares: [{name: s}]\nrecipients: [{name: r, share: q}]", "not there"),
             ("shares: [{name: s}]\nrecipients: [{name: r/x, share: s}]", "cannot name a file"),
             ("shares: [{name: s}]\nrecipients: [{name: r, share: s, expirationTime: soon}]", "ISO-8601"),
+            ("shares: [{name: s}]\nrecipients: [{name: r, share: s}, {name: R, share: s}]", "two recipients"),
+            (
+                "shares: [{name: s}]\nrecipients: [{name: r, share: s, token: t}, {name: q, share: s, token: t}]",
+                "another one's token",
+            ),
+            ("shares: [{name: s}]\nrecipients: [{name: r, share: s, allowedIps: [300.1.1.1]}]", "300.1.1.1"),
             ("shares: [{name: s, tabels: []}]", "unknown field"),
         ] {
             let said = refused(text, &folder);
