@@ -6,6 +6,7 @@ import os
 import pytest
 
 from fixtures.build import build
+from harness.growing import Growth
 from harness.loading import Hook, Loaded
 from harness.rows import Fetcher
 from harness.rules import CAPABILITIES
@@ -52,6 +53,8 @@ def pytest_configure(config):
         absent.add("other-token")
     if not loaded.expired_token:
         absent.add("expired-token")
+    if not loaded.grow:
+        absent.add("growing-tables")
     if absent - set(CAPABILITIES):
         raise pytest.UsageError(f"unknown capabilities: {sorted(absent - set(CAPABILITIES))}")
     config.sharing = (loaded, Truth(directory, loaded.not_loaded, absent))
@@ -104,6 +107,12 @@ def server(loaded):
 def other(server, loaded):
     """The server, with the second token."""
     return server.with_token(loaded.other_token)
+
+
+@pytest.fixture(scope="session")
+def grow(loaded, server):
+    """Lets a table grow by one version."""
+    return Growth(loaded.grow, server)
 
 
 @pytest.fixture(scope="session")

@@ -140,3 +140,18 @@ def test_a_plain_table_is_given_to_a_reader_without_features(server, plain):
     """A table without advanced features is given in Delta format to a client that names no reader features."""
     answer = server.query(plain, capabilities="responseformat=delta").ok()
     assert answer.lines[0]["protocol"]["deltaProtocol"]["minReaderVersion"] == 1
+
+
+@rule("ADV-12", REFERENCE, needs="delta-format")
+def test_a_reader_without_features_is_told_a_protocol_without_features(server, truth):
+    """A client that names no reader features is told reader version 1, and writer version 2 where the table's is 7 or
+    more; another is told the table's own."""
+    table = truth.table("alpha.main.writer_features")
+    for answer in (server.query(table, capabilities="responseformat=delta"),
+                   server.metadata(table, "responseformat=delta")):
+        protocol = answer.ok().lines[0]["protocol"]["deltaProtocol"]
+        assert {name: value for name, value in protocol.items() if value} \
+            == {"minReaderVersion": 1, "minWriterVersion": 2}
+    protocol = server.query(table, capabilities=DELTA).ok().lines[0]["protocol"]["deltaProtocol"]
+    assert (protocol["minReaderVersion"], protocol["minWriterVersion"]) == (1, 7)
+    assert set(protocol["writerFeatures"]) == {"appendOnly", "invariants"}

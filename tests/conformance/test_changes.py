@@ -191,3 +191,14 @@ def test_a_delete_by_a_deletion_vector_is_in_the_feed(server, truth):
     table = truth.table("alpha.advanced.vectors_changes")
     answer = server.changes(table, DELTA, startingVersion=1).ok()
     assert [list(content["deltaSingleAction"]) for _, content in answer.files] == [["cdc"]]
+
+
+@rule("CDF-19", REFERENCE, needs=("cdf", "reference-errors"))
+def test_a_feed_that_begins_outside_the_history_is_refused_in_the_words_of_the_reference_server(server, table):
+    """`startingTimestamp` before the first commit is 400 with "Please use a timestamp greater", after the last one with
+    "Please use a timestamp less"."""
+    for text, words in (("2000-01-01T00:00:00Z", "Please use a timestamp greater"),
+                        ("2999-01-01T00:00:00Z", "Please use a timestamp less")):
+        assert words in server.changes(table, startingTimestamp=text).refused(400).json["message"]
+    message = server.changes(table, startingTimestamp="randomTimestamp").refused(400).json["message"]
+    assert "Invalid startingTimestamp:" in message

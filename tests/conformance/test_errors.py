@@ -124,3 +124,16 @@ def test_a_hostile_name_is_not_found(server, name):
     prepared = requests.Request("GET", url, headers={"Authorization": f"Bearer {server.token}"}).prepare()
     prepared.url = url
     assert server.session.send(prepared, timeout=60, allow_redirects=False).status_code in (400, 404)
+
+
+@rule("ERR-14", REFERENCE, needs="reference-errors")
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_a_table_that_does_not_exist_is_refused_in_the_words_of_the_reference_server(server, endpoint):
+    """The message of a table's 404 is "[Share/Schema/Table] 's/s/t' does not exist, please contact your share provider
+    for further information."."""
+    share, schema, _ = server.renamed("alpha", "main", "plain")
+    for names in ((share, schema, "nothing"), (share, "nothing", "nothing"), ("nothing", schema, "nothing")):
+        path = "/shares/{}/schemas/{}/tables/{}".format(*names)
+        message = ask(server, path, endpoint, ENDPOINTS[endpoint]).refused(404).json["message"]
+        assert message == f"[Share/Schema/Table] '{'/'.join(names)}' does not exist, please contact your share " \
+            "provider for further information."

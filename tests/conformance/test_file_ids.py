@@ -1,8 +1,13 @@
 """The header by which a client chooses how files are told apart."""
 
+import glob
+import hashlib
+import json
+import os
+
 import pytest
 
-from harness.rules import PROTOCOL, rule
+from harness.rules import PROTOCOL, REFERENCE, rule
 from harness.server import DELTA
 
 SECTION = f"{PROTOCOL} File ID Hash Header"
@@ -11,6 +16,22 @@ SECTION = f"{PROTOCOL} File ID Hash Header"
 def ids(answer):
     """The ids of an answer's files."""
     return sorted(content["id"] for _, content in answer.ok().files)
+
+
+def logged(truth, table, *kinds):
+    """The paths of some kinds of actions, as the commits of a table's log have them."""
+    paths = set()
+    for name in glob.glob(os.path.join(truth.folder, *table.names, "_delta_log", "*.json")):
+        with open(name, encoding="utf-8") as file:
+            actions = [json.loads(line) for line in file]
+        paths |= {action[kind]["path"] for action in actions for kind in kinds if kind in action}
+    return paths
+
+
+def hashed(scheme, paths):
+    """The ids of files by a scheme: lower-case hex, MD5 in `parquet` and SHA-256 in `delta`."""
+    make = {"parquet": hashlib.md5, "delta": hashlib.sha256}[scheme]
+    return sorted(make(path.encode()).hexdigest() for path in paths)
 
 
 @rule("FID-01", SECTION, needs="fileidhash")
@@ -59,3 +80,35 @@ def test_a_server_without_the_header_does_not_claim_it(server, plain):
     """A server that does not know `fileidhash` does not echo it, by which clients see that."""
     answer = server.query(plain, headers={"fileidhash": "delta"})
     assert "fileidhash" not in answer.headers
+
+
+@rule("FID-07", f"{REFERENCE}; File ID Hash Header", needs=("fileidhash", "delta-format"))
+@pytest.mark.parametrize("name", ["plain", "partitioned", "partitioned_by_type"])
+def test_an_id_is_the_hash_of_the_path_in_the_log(server, truth, name):
+    """In the scheme `parquet` an id is the lower-case hex MD5 of the path as the log has it, in `delta` the SHA-256,
+    in either format."""
+    table = truth.table(f"alpha.main.{name}")
+    paths = logged(truth, table, "add")
+    for scheme in ("parquet", "delta"):
+        for capabilities in (None, DELTA):
+            answer = server.query(table, capabilities=capabilities, headers={"fileidhash": scheme})
+            assert ids(answer) == hashed(scheme, paths), (scheme, capabilities)
+
+
+@rule("FID-08", f"{REFERENCE}; File ID Hash Header", needs=("fileidhash", "delta-format"))
+def test_without_the_header_the_scheme_is_that_of_the_format(server, truth, plain):
+    """Without `fileidhash`, ids are MD5 in Parquet format and SHA-256 in Delta format."""
+    paths = logged(truth, plain, "add")
+    assert ids(server.query(plain)) == hashed("parquet", paths)
+    assert ids(server.query(plain, capabilities=DELTA)) == hashed("delta", paths)
+
+
+@rule("FID-09", f"{REFERENCE}; File ID Hash Header", needs=("fileidhash", "cdf", "delta-format"))
+def test_ids_of_a_feed_are_hashes_of_the_paths_in_the_log(server, truth):
+    """The ids of a feed's files, change files too, are the hashes of their paths in the log."""
+    table = truth.table("alpha.main.changes")
+    paths = logged(truth, table, "add", "remove", "cdc")
+    for scheme, capabilities in (("parquet", None), ("delta", DELTA)):
+        for headers in ({}, {"fileidhash": "parquet"}, {"fileidhash": "delta"}):
+            found = set(ids(server.changes(table, capabilities, headers=headers, startingVersion=0)))
+            assert found and found <= set(hashed(headers.get("fileidhash", scheme), paths)), (capabilities, headers)

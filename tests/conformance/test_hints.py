@@ -1,6 +1,10 @@
 """Hints: a server may leave out files, and must never lose a row."""
 
+import datetime
+import itertools
 import json
+import math
+import struct
 
 import pytest
 
@@ -192,3 +196,69 @@ def test_hints_leave_the_same_files_in_delta_format(server, table):
     from harness.server import DELTA
     hint = {"jsonPredicateHints": json.dumps(op("equal", column("p", "int"), literal("1", "int")))}
     assert len(server.query(table, hint, DELTA).ok().files) == len(server.query(table, hint).ok().files)
+
+
+@pytest.fixture
+def typed(truth):
+    """The table that hints of doubtful types are tried on."""
+    return truth.table("alpha.main.hint_types")
+
+
+def lost_by_comparisons(server, fetcher, table, name, kinds, texts, passes):
+    """What comparisons of a column with literals, and their negations, lose of the rows that pass. `kinds` are the
+    types that the hint says of the column and of the literal."""
+    found = []
+    for text in texts:
+        for operation in ("equal", "lessThanOrEqual", "greaterThanOrEqual"):
+            comparison = op(operation, column(name, kinds[0]), literal(text, kinds[1]))
+            for negated in (False, True):
+                holds = lambda left, right: predicates.OPERATORS[operation][1](left, right) != negated
+                hint = json.dumps(op("not", comparison) if negated else comparison)
+                wanted = lambda row: row[name] is not None and passes(holds, row[name], text)
+                found += [(hint, row) for row in lost(server, fetcher, table, {"jsonPredicateHints": hint}, wanted)]
+    return found
+
+
+def number(value, kind):
+    """A number as one of 32 or of 64 bits."""
+    if kind == "double":
+        return float(value)
+    try:
+        return struct.unpack("f", struct.pack("f", float(value)))[0]
+    except OverflowError:
+        return math.copysign(math.inf, float(value))
+
+
+@rule("HNT-14", f"{PROTOCOL} JSON predicates for Filtering, Per-file Statistics")
+@pytest.mark.parametrize("name", ["f", "d"])
+@pytest.mark.parametrize("kinds", list(itertools.product(["float", "double"], repeat=2)), ids="-".join)
+def test_json_hints_of_floats_lose_no_row(server, typed, fetcher, name, kinds):
+    """What a hint calls `float` are numbers of 32 bits, the column's as the literal's: no row is lost that passes then,
+    whether the column is `float` or `double`, and statistics have a float's digits or its bits."""
+    passes = lambda holds, value, text: holds(number(value, kinds[0]), number(text, kinds[1]))
+    texts = ["0.1", "16777217", "-0.3", "1e-45", "3.4028235e38"]
+    assert lost_by_comparisons(server, fetcher, typed, name, kinds, texts, passes) == []
+
+
+@rule("HNT-15", f"{PROTOCOL} JSON predicates for Filtering")
+def test_a_time_without_a_zone_leaves_out_no_file_that_may_match(server, typed, fetcher):
+    """A timestamp literal without a zone may be meant in that of the client's session: files that match in any zone
+    are kept."""
+    zones = [datetime.timedelta(minutes=quarter * 15) for quarter in range(-12 * 4, 14 * 4 + 1)]
+
+    def passes(holds, value, text):
+        at, said = datetime.datetime.fromisoformat(value.rstrip("Z")), datetime.datetime.fromisoformat(text)
+        return any(holds(at, said - zone) for zone in zones)
+    texts = ["2021-01-01T00:00:00", "2021-01-01 00:00:00", "2021-01-01T00:00:00.000001"]
+    assert lost_by_comparisons(server, fetcher, typed, "ts", ("timestamp", "timestamp"), texts, passes) == []
+
+
+@rule("HNT-16", f"{PROTOCOL} JSON predicates for Filtering")
+@pytest.mark.parametrize("name", ["l", "k"])
+@pytest.mark.parametrize("kind", ["int", "long"])
+def test_a_long_column_that_is_said_to_be_an_int_loses_no_row(server, typed, fetcher, name, kind):
+    """Values, bounds and partition values outside of 32 bits are not cut to them, where a hint says `int` of a `long`
+    column."""
+    passes = lambda holds, value, text: holds(value, int(text))
+    texts = ["7", "0", str(2**31 - 1), str(-(2**31)), str(2**33), str(2**32 + 7)]
+    assert lost_by_comparisons(server, fetcher, typed, name, ("int", kind), texts, passes) == []

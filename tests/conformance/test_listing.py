@@ -242,3 +242,21 @@ def test_access_modes_are_url_or_dir_and_dir_has_a_location(server):
         modes = item.get("accessModes", ["url"])
         assert modes and set(modes) <= {"url", "dir"} and len(set(modes)) == len(modes)
         assert "dir" not in modes or item.get("location")
+
+
+@rule("LST-23", REFERENCE, needs="reference-errors")
+def test_a_page_of_a_list_has_at_most_five_hundred_items(server, truth):
+    """`maxResults` of 500 is the most, and more is 400: "Acceptable values of 'maxResults' are 0 to 500, inclusive"."""
+    for path in each_list(truth, server).values():
+        server.get(path, maxResults=500).ok()
+        message = server.get(path, maxResults=501).refused(400).json["message"]
+        assert "Acceptable values of 'maxResults' are 0 to 500, inclusive" in message
+
+
+@rule("LST-24", REFERENCE, needs="reference-errors")
+def test_the_refusal_of_a_list_has_the_words_of_the_reference_server(server, truth):
+    """`maxResults` that is no number is `INVALID_PARAMETER_VALUE`, and a token of nobody "invalid 'nextPageToken'"."""
+    for path in each_list(truth, server).values():
+        assert server.get(path, maxResults="many").refused(400).json["errorCode"] == "INVALID_PARAMETER_VALUE"
+        token = server.get(path, maxResults=1, pageToken="garbage").refused(400).json
+        assert token["errorCode"] == "INVALID_PARAMETER_VALUE" and "invalid 'nextPageToken'" in token["message"]

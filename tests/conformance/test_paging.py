@@ -9,6 +9,7 @@ from harness.server import DELTA, every_page
 
 TAMPERED = [lambda token: token[:-1] + ("A" if token[-1] != "A" else "B"), lambda token: token[:-4],
             lambda token: token[4:], lambda token: "garbage", lambda token: "e30=", lambda token: token + token]
+TOKEN_OF_ANOTHER_TABLE = "The table specified in the {} does not match the table being queried."
 
 
 @pytest.fixture
@@ -159,3 +160,47 @@ def test_a_page_token_is_of_no_use_to_another_recipient(server, other, table):
     """A page token does not open a table to a recipient without a grant."""
     token = server.query(table, {"maxFiles": 5}).ok().end["nextPageToken"]
     other.query(table, {"maxFiles": 5, "pageToken": token}).refused(404)
+
+
+@rule("PAG-16", REFERENCE, needs=("paging", "growing-tables"))
+def test_pages_are_of_the_version_of_before_when_the_table_has_grown(server, truth, grow):
+    """When a commit has come after the first page, the next ones are of its version; a new query gives the newest."""
+    table = truth.table("alpha.growing.growing")
+    whole, first = server.query(table).ok(), server.query(table, {"maxFiles": 1}).ok()
+    grow(table)
+    rest = every_page(lambda token: server.query(
+        table, {"maxFiles": 1, "pageToken": token or first.end["nextPageToken"]}))
+    assert {page.version for page in [first, *rest]} == {whole.version}
+    assert sorted(ids([first, *rest])) == sorted(ids([whole]))
+    newest = server.query(table).ok()
+    assert newest.version == whole.version + 1 and len(newest.files) == len(whole.files) + 1
+
+
+@rule("PAG-17", REFERENCE, needs=("paging", "history", "growing-tables"))
+def test_pages_of_changes_end_where_they_ended_when_the_table_has_grown(server, truth, grow):
+    """When a commit has come after the first page of changes, by `startingVersion` or of a feed, the next ones do not
+    have it."""
+    table = truth.table("alpha.growing.growing")
+    asks = [lambda **page: server.query(table, {"startingVersion": 0, **page})]
+    if "cdf" not in truth.absent:
+        asks.append(lambda **page: server.changes(table, startingVersion=0, **page))
+    begun = [(ask, ask().ok(), ask(maxFiles=1).ok()) for ask in asks]
+    grow(table)
+    for ask, whole, first in begun:
+        rest = every_page(lambda token: ask(maxFiles=1, pageToken=token or first.end["nextPageToken"]))
+        assert ids([first, *rest]) == ids([whole])
+        assert len(ask().ok().files) == len(whole.files) + 1
+
+
+@rule("PAG-18", REFERENCE, needs=("paging", "reference-errors"))
+def test_refusals_of_a_page_have_the_words_of_the_reference_server(server, table, plain):
+    """The messages are "Error decoding the page token", "The table specified in the page token does not match the table
+    being queried.", "Query parameter mismatch detected for the next page query" and "maxFiles must be positive"."""
+    token = server.query(table, {"maxFiles": 5}).ok().end["nextPageToken"]
+    for asked, body, words in (
+        (table, {"pageToken": "garbage"}, "Error decoding the page token"),
+        (plain, {"pageToken": token}, TOKEN_OF_ANOTHER_TABLE.format("page token")),
+        (table, {"pageToken": token, "limitHint": 10}, "Query parameter mismatch detected for the next page query"),
+        (table, {"maxFiles": 0}, "maxFiles must be positive"), (table, {"maxFiles": -1}, "maxFiles must be positive"),
+    ):
+        assert words in server.query(asked, {"maxFiles": 5, **body}).refused(400).json["message"]

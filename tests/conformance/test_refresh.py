@@ -3,7 +3,7 @@
 import pytest
 
 from harness.rules import PROTOCOL, REFERENCE, rule
-from test_paging import TAMPERED
+from test_paging import TAMPERED, TOKEN_OF_ANOTHER_TABLE
 
 ISSUE = "delta-io/delta-sharing issue 383; EndStreamAction"
 
@@ -96,3 +96,30 @@ def test_a_refresh_token_is_of_no_use_to_another_recipient(server, other, plain)
     """A refresh token does not open a table to a recipient without a grant."""
     token, _ = token_of(server, plain)
     other.query(plain, {"refreshToken": token}).refused(404)
+
+
+@rule("REF-10", ISSUE, needs=("refresh", "growing-tables"))
+@pytest.mark.parametrize("name", ["growing", "growing_no_history"])
+def test_a_refresh_is_of_the_version_of_before_when_the_table_has_grown(server, truth, grow, name):
+    """When a commit has come, a refresh gives the files and the version of the first answer, also where history is not
+    shared, and so does the next token; a new query gives the newest."""
+    table = truth.table(f"alpha.growing.{name}")
+    token, answer = token_of(server, table)
+    grow(table)
+    refreshed = server.query(table, {"refreshToken": token, "includeRefreshToken": True}).ok()
+    again = server.query(table, {"refreshToken": refreshed.end["refreshToken"]}).ok()
+    for found in (refreshed, again):
+        assert (ids(found), found.version) == (ids(answer), answer.version)
+    newest = server.query(table).ok()
+    assert newest.version == answer.version + 1 and set(ids(newest)) > set(ids(answer))
+
+
+@rule("REF-11", REFERENCE, needs=("refresh", "reference-errors"))
+def test_refusals_of_a_refresh_token_have_the_words_of_the_reference_server(server, plain, no_history):
+    """The messages are "Error decoding the refresh token" and "The table specified in the refresh token does not match
+    the table being queried."."""
+    broken = server.query(plain, {"refreshToken": "garbage"}).refused(400)
+    assert "Error decoding the refresh token" in broken.json["message"]
+    token, _ = token_of(server, plain)
+    foreign = server.query(no_history, {"refreshToken": token}).refused(400)
+    assert TOKEN_OF_ANOTHER_TABLE.format("refresh token") in foreign.json["message"]

@@ -211,3 +211,13 @@ def test_a_file_has_one_id_in_every_version(server, plain):
     newest = {content["id"] for _, content in server.query(plain).ok().files}
     for body in ({"version": 0}, {"version": 1}, {"startingVersion": 0}):
         assert {content["id"] for _, content in server.query(plain, body).ok().files} <= newest
+
+
+@rule("TTR-21", REFERENCE, needs=("history", "reference-errors"))
+def test_a_timestamp_outside_the_history_is_refused_in_the_words_of_the_reference_server(server, plain):
+    """Messages that clients' tests know: "before the earliest available version" with "greater than or equal to", and
+    "is after the latest available version"."""
+    early = server.query(plain, {"timestamp": "2000-01-01T00:00:00Z"}).refused(400).json["message"]
+    assert "before the earliest available version" in early and "greater than or equal to" in early
+    late = server.query(plain, {"timestamp": "2999-01-01T00:00:00Z"}).refused(400).json["message"]
+    assert "is after the latest available version" in late

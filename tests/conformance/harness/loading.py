@@ -17,7 +17,7 @@ class Loaded:
 
     def __init__(self, document):
         known = {"endpoint", "token", "bearerToken", "otherToken", "expiredToken", "notLoaded", "names", "without",
-                 "shareCredentialsVersion", "expirationTime"}
+                 "shareCredentialsVersion", "expirationTime", "grow"}
         unknown = set(document) - known
         if unknown:
             raise SystemExit(f"the loading hook's document has unknown fields: {sorted(unknown)}")
@@ -25,7 +25,7 @@ class Loaded:
         self.token = document.get("token") or document["bearerToken"]
         self.other_token, self.expired_token = document.get("otherToken"), document.get("expiredToken")
         self.not_loaded, self.names = document.get("notLoaded", []), document.get("names", {})
-        self.without = set(document.get("without", []))
+        self.without, self.grow = set(document.get("without", [])), document.get("grow")
 
 
 class Hook:

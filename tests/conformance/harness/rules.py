@@ -15,6 +15,7 @@ CAPABILITIES = {
     "expiration": "`expirationTimestamp` of URLs",
     "expired-token": "a token that has ended, for the tests to try",
     "fileidhash": "the `fileidhash` header",
+    "growing-tables": "a command of the loading hook by which a table grows during the run",
     "head-version": "the deprecated `HEAD …/tables/{table}`",
     "historical-protocol": "`includeHistoricalProtocol`",
     "history": "time travel (`version`, `timestamp`, `startingVersion`)",

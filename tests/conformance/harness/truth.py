@@ -20,6 +20,7 @@ class Table:
         self.columns = {column["name"]: column["type"] for column in facts["columns"]}
         self.partition_columns = facts["partitionColumns"]
         self.history, self.needs, self.readable = facts["history"], facts["needs"], facts["readable"]
+        self.grows = facts["grows"]
 
     def __repr__(self):
         return self.name

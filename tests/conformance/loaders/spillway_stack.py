@@ -3,6 +3,9 @@
 Copies the tables below two connectors' paths in the tables bucket and writes what a set-up and an activation would
 write: the shares, their tables, and the hashes of three tokens. A share of Spillway has one schema, and shares the past
 of every table. The names of the connectors are new each time; nothing is taken away again.
+
+`spillway_stack.py --grow BUCKET SHARE=CONNECTOR … MORE` adds files to these tables. MORE is laid out as the fixtures
+are.
 """
 
 import concurrent.futures
@@ -11,6 +14,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import sys
 import threading
 
@@ -18,6 +22,7 @@ import boto3
 from botocore.config import Config
 
 SCHEMA = "data"
+LOG = "_delta_log"
 UPLOADS_AT_ONCE = 16
 LOCAL = threading.local()
 
@@ -38,17 +43,33 @@ def files(folder):
             yield path, os.path.relpath(path, folder)
 
 
+def key(connector, table, relative):
+    """Where a file of a table is in the bucket."""
+    return f"connectors/{connector}/{table}/{relative}"
+
+
+def grow(bucket, *arguments):
+    """Puts the files of tables, and then their commits."""
+    *pairs, more = arguments
+    connectors = dict(pair.split("=", 1) for pair in pairs)
+    found = [(path, relative.split(os.sep, 3)) for path, relative in files(more)]
+    for path, (share, _, table, rest) in sorted(found, key=lambda file: (file[1][3].startswith(LOG), file)):
+        upload(bucket, path, key(connectors[share], table, rest))
+
+
 def main(bucket, state_table, endpoint, fixtures):
     with open(os.path.join(fixtures, "manifest.json"), encoding="utf-8") as file:
         manifest = json.load(file)
     state = boto3.resource("dynamodb").Table(state_table)
     connectors = {share: f"conform-{share}-{secrets.token_hex(4)}" for share in ("alpha", "beta")}
+    pairs = ["=".join(pair) for pair in connectors.items()]
     document = {
         "endpoint": endpoint,
         "notLoaded": ["hollow", "alpha.bare"],
         "names": dict(connectors),
         # Every query is answered at once. The stack gives credentials for folders to nobody unless told to.
         "without": ["async", "directory"],
+        "grow": shlex.join([sys.executable, os.path.abspath(__file__), "--grow", bucket, *pairs]),
     }
     for share, connector in connectors.items():
         state.put_item(Item={"pk": f"SHARE#{connector}", "sk": "SHARE", "connector_id": connector})
@@ -62,7 +83,7 @@ def main(bucket, state_table, endpoint, fixtures):
                 continue
             connector = connectors[share]
             for path, relative in files(os.path.join(fixtures, share, schema, name)):
-                uploads.append(pool.submit(upload, bucket, path, f"connectors/{connector}/{name}/{relative}"))
+                uploads.append(pool.submit(upload, bucket, path, key(connector, name, relative)))
             item = {"pk": f"SHARE#{connector}", "sk": f"TABLE#{name.upper()}", "table_name": name}
             state.put_item(Item=item)
         for done in uploads:
@@ -87,4 +108,7 @@ def main(bucket, state_table, endpoint, fixtures):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if sys.argv[1:2] == ["--grow"]:
+        grow(*sys.argv[2:])
+    else:
+        main(*sys.argv[1:])

@@ -35,8 +35,8 @@ def without_notes(kind):
 class Answers:
     """Makes lines in one format. `sign(path)` gives a URL and its end of life in milliseconds."""
 
-    def __init__(self, form, sign, scheme=None):
-        self.form, self.sign, self.scheme = form, sign, scheme or form
+    def __init__(self, form, sign, scheme=None, features=()):
+        self.form, self.sign, self.scheme, self.features = form, sign, scheme or form, features
         self.first_expiry = None
 
     def protocol(self, protocol, version=None):
@@ -44,6 +44,9 @@ class Answers:
         if self.form == "parquet":
             return {"protocol": {"minReaderVersion": 1}}
         more = {} if version is None else {"version": version}
+        if not self.features:
+            writer = protocol["minWriterVersion"]
+            protocol = {"minReaderVersion": 1, "minWriterVersion": 2 if writer >= 7 else writer}
         return {"protocol": {"deltaProtocol": protocol, **more}}
 
     def metadata(self, metadata, history, version=None, files=None):

@@ -17,6 +17,18 @@ class NoSuchVersion(Exception):
     """The log does not reach back, or forward, to a version."""
 
 
+def too_early(first):
+    """The refusal of a time before everything."""
+    return NoSuchVersion(f"The provided timestamp is before the earliest available version {first}. Please use a "
+                         "timestamp greater than or equal to its time.")
+
+
+def too_late(last):
+    """The refusal of a time behind everything."""
+    return NoSuchVersion(f"The provided timestamp is after the latest available version {last}. Please use a "
+                         "timestamp less than or equal to its time.")
+
+
 class Snapshot:
     """A version of a table: its protocol, its metadata and its `add` actions in a fixed order."""
 
@@ -107,17 +119,23 @@ class Log:
         """The newest version whose commit is not later than a time in milliseconds."""
         found = [version for version in self.readable() if version in self.commits and self.timestamp(version) <= at]
         if not found:
-            raise NoSuchVersion("The provided timestamp is before the earliest available version")
+            raise too_early(self.commits[0])
         if at > self.timestamp(self.latest):
-            raise NoSuchVersion("The provided timestamp is after the latest available version")
+            raise too_late(self.latest)
         return found[-1]
+
+    def version_within(self, at):
+        """The oldest version whose commit is not earlier than a time, which is not before the first one."""
+        if at < self.timestamp(self.commits[0]):
+            raise too_early(self.commits[0])
+        return self.version_at_or_after(at)
 
     def version_at_or_after(self, at):
         """The oldest version whose commit is not earlier than a time in milliseconds."""
         for version in self.commits:
             if self.timestamp(version) >= at:
                 return version
-        raise NoSuchVersion("The provided timestamp is after the latest available version")
+        raise too_late(self.latest)
 
 
 def cleaned(value):

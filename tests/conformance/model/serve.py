@@ -9,7 +9,11 @@ import hmac
 import json
 import os
 import re
+import shlex
+import shutil
+import signal
 import sys
+import tempfile
 import time
 import urllib.parse
 import uuid
@@ -25,19 +29,29 @@ from model.tables import Table
 PREFIX = "/delta-sharing"
 TOKENS = {"token": "first-token", "otherToken": "second-token", "expiredToken": "token-that-ended"}
 SECRET = os.urandom(32)
+ADD_FILES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "loaders", "add_files.py")
 NDJSON, JSON = "application/x-ndjson; charset=utf-8", "application/json; charset=utf-8"
 
 
 class Catalog:
     """Who may see what, from the fixtures' manifest and their folders."""
 
-    def __init__(self, root):
-        self.root = root
+    def __init__(self, root, copies):
+        self.root, self.copies = root, copies
         with open(os.path.join(root, "manifest.json"), encoding="utf-8") as file:
             manifest = json.load(file)
         self.granted = {TOKENS[name]: shares for name, shares in manifest["shares"].items()}
         self.history = {(table["share"], table["schema"], table["name"]): table["history"]
                         for table in manifest["tables"]}
+        for table in manifest["tables"]:
+            if table["grows"]:
+                path = os.path.join(table["share"], table["schema"], table["name"])
+                shutil.copytree(os.path.join(root, path), os.path.join(copies, path))
+
+    def folder(self, *names):
+        """The folder of a table; a table that grows is a copy."""
+        copy = os.path.join(self.copies, *names)
+        return copy if os.path.isdir(copy) else os.path.join(self.root, *names)
 
     def below(self, *names):
         """The names of what a share or a schema holds."""
@@ -180,7 +194,10 @@ class Handler(BaseHTTPRequestHandler):
             raise invalid(f"Acceptable values of 'maxResults' are 0 to {LIST_MAX}, inclusive")
         scope, token, first = checksum(["list", *self.parts]), self.parameters.get("pageToken"), 0
         if token:
-            first = self.tokens.read("page", token, checksum=scope)["start"]
+            try:
+                first = self.tokens.read("page", token, checksum=scope)["start"]
+            except Refused:
+                raise invalid("invalid 'nextPageToken'") from None
         last = first + (LIST_MAX if size is None else size)
         more = {"nextPageToken": self.tokens.issue("page", 3_600, checksum=scope, start=last)} \
             if last < len(items) else {}
@@ -198,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
             full = f"{path}/{file}"
             query = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=3600&End={expires}"
             return f"http://{host}/files{urllib.parse.quote(full)}?{query}&X-Amz-Signature={mark(full, expires)}"
-        return Table(".".join(names), identifier(*names), os.path.join(self.catalog.root, *names),
+        return Table(".".join(names), identifier(*names), self.catalog.folder(*names),
                      self.catalog.history[tuple(names)], self.tokens, sign)
 
     def version(self, table):
@@ -289,7 +306,8 @@ class Handler(BaseHTTPRequestHandler):
         if not hmac.compare_digest(self.parameters.get("X-Amz-Signature", "").encode(), mark(path, expires).encode()) \
                 or int(expires) < time.time():
             return self.answer(403, "")
-        with open(os.path.join(self.catalog.root, path.lstrip("/")), "rb") as file:
+        share, schema, table, rest = path.lstrip("/").split("/", 3)
+        with open(os.path.join(self.catalog.folder(share, schema, table), rest), "rb") as file:
             data = file.read()
         found = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range") or "")
         if not found or found[0] == "bytes=-":
@@ -317,11 +335,14 @@ def main(arguments):
     """Serves until it is ended."""
     if len(arguments) not in (1, 2):
         raise SystemExit(__doc__)
-    Handler.catalog = Catalog(arguments[0])
-    server = Listener(("127.0.0.1", int(arguments[1]) if len(arguments) == 2 else 0), Handler)
-    endpoint = f"http://127.0.0.1:{server.server_address[1]}{PREFIX}"
-    print(json.dumps({"endpoint": endpoint, **TOKENS}), flush=True)
-    server.serve_forever()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with tempfile.TemporaryDirectory(prefix="delta-sharing-model-") as copies:
+        Handler.catalog = Catalog(arguments[0], copies)
+        server = Listener(("127.0.0.1", int(arguments[1]) if len(arguments) == 2 else 0), Handler)
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}{PREFIX}"
+        grow = shlex.join([sys.executable, ADD_FILES, copies])
+        print(json.dumps({"endpoint": endpoint, **TOKENS, "grow": grow}), flush=True)
+        server.serve_forever()
 
 
 if __name__ == "__main__":

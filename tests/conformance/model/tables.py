@@ -63,7 +63,7 @@ class Table:
         if timestamp is not None:
             number = self.at(self.log.version_at_or_before, timestamp, "timestamp")
         snapshot = self.snapshot(number)
-        answers = Answers(capabilities.format_for(snapshot), self.sign)
+        answers = Answers(capabilities.format_for(snapshot), self.sign, features=capabilities.features)
         lines = [answers.protocol(snapshot.protocol),
                  answers.metadata(snapshot.metadata, self.history, number, snapshot.files)]
         return snapshot.version, answers.form, lines + ([answers.end()] if capabilities.end_of_stream else [])
@@ -99,7 +99,7 @@ class Table:
         elif refresh:
             version = self.tokens.read("refresh", refresh, table=self.id)["version"]
         snapshot = self.snapshot(version)
-        answers = Answers(capabilities.format_for(snapshot), self.sign, scheme)
+        answers = Answers(capabilities.format_for(snapshot), self.sign, scheme, capabilities.features)
         files = pruning.kept(snapshot.files, body.get("jsonPredicateHints")) if body.get("jsonPredicateHints") \
             else snapshot.files
         if limit == 0:
@@ -141,7 +141,7 @@ class Table:
         first = whole(parameters.get("startingVersion"), "startingVersion")
         last = whole(parameters.get("endingVersion"), "endingVersion")
         if parameters.get("startingTimestamp") is not None:
-            first = self.at(self.log.version_at_or_after, parameters["startingTimestamp"], "startingTimestamp")
+            first = self.at(self.log.version_within, parameters["startingTimestamp"], "startingTimestamp")
         if parameters.get("endingTimestamp") is not None:
             last = self.at(self.log.version_at_or_before, parameters["endingTimestamp"], "endingTimestamp")
         if last is not None and first > last:
@@ -169,7 +169,7 @@ class Table:
         last = latest if last is None else last
         start = self.snapshot(first)
         snapshot = self.snapshot(min(head, latest))
-        answers = Answers(capabilities.format_for(snapshot), self.sign, scheme)
+        answers = Answers(capabilities.format_for(snapshot), self.sign, scheme, capabilities.features)
         inline = protocol and answers.form == "delta"
         lines = [answers.protocol(snapshot.protocol, snapshot.version if inline else None),
                  answers.metadata(snapshot.metadata, self.history, snapshot.version)]
