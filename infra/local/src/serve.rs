@@ -12,6 +12,7 @@ const HELP: &str = "\
   cargo xtask serve SHARES.yaml   shares, schemas, tables and recipients: see docs/serve.md
       --port 8080                 else a free one
       --listen 127.0.0.1          the address
+      --url http://host:8080      what clients on other machines reach it by
       --requests-per-second 20    of each token
       --profiles DIRECTORY        where profiles are written; target/local/serve unless told otherwise";
 

@@ -149,6 +149,7 @@ mod tests {
     use super::*;
     use http::Request;
     use http_body_util::BodyExt as _;
+    use proptest::prelude::*;
     use tower::ServiceExt as _;
 
     struct Still(i64);
@@ -169,6 +170,22 @@ mod tests {
         let request = range.into_iter().fold(request, |request, range| request.header(RANGE, range));
         let answer = router(store, urls).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         (answer.status(), answer.into_body().collect().await.unwrap().to_bytes().to_vec())
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_read_or_passed_over(first in any::<u64>(), last in any::<u64>(), other in "\\PC{0,30}") {
+            let expected = last.checked_add(1).map(|end| GetRange::Bounded(first..end));
+            prop_assert_eq!(parse_range(&format!("bytes={first}-{last}")), expected);
+            prop_assert_eq!(parse_range(&format!("bytes={first}-")), Some(GetRange::Offset(first)));
+            let _ = (parse_range(&other), parse_range(&format!("bytes={other}")));
+        }
+
+        #[test]
+        fn no_query_of_a_url_is_good_unless_it_is_signed(ends_at in any::<i64>(), signature in "\\PC{0,70}") {
+            let asked = Asked { ends_at, signature };
+            prop_assert!(!urls(0).is_good("t/f", &asked), "{asked:?}");
+        }
     }
 
     #[tokio::test]

@@ -152,3 +152,31 @@ fn opens(grant: &Grant, names: &Names) -> bool {
 pub(super) fn share_id(grant: &Grant) -> String {
     tables::table_id(&storage_path(&grant.connector))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(value: &[u8]) -> Option<String> {
+        let value = http::HeaderValue::from_bytes(value).ok()?;
+        bearer(&HeaderMap::from_iter([(AUTHORIZATION, value)])).map(str::to_owned)
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_is_what_stands_behind_the_scheme(
+            scheme in "[Bb][Ee][Aa][Rr][Ee][Rr]", token in "[!-~]{1,60}", spaces in " {1,3}",
+        ) {
+            prop_assert_eq!(read(format!("{scheme}{spaces}{token}").as_bytes()), Some(token));
+        }
+
+        #[test]
+        fn no_authorization_panics(value in proptest::collection::vec(any::<u8>(), 0..80), other in "[A-Za-z]{0,9}") {
+            let _ = read(&value);
+            let found = read([other.as_bytes(), b" ", &value].concat().as_slice());
+            prop_assert!(found.is_none() || other.eq_ignore_ascii_case("bearer"));
+        }
+    }
+}
