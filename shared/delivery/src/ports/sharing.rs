@@ -242,14 +242,16 @@ pub enum NextToken {
 /// The credentials of token recipients whose backend makes them itself, and hands each out once behind a URL.
 #[async_trait]
 pub trait HostedCredentials: Send + Sync {
-    /// Whether the URL of the recipient's newest token was sent, by the connector's newest rotation.
+    /// Whether the URL of the recipient's newest token was sent to the secure contact, by the connector's newest
+    /// rotation.
     async fn invitation(&self, connector: &Connector) -> Result<Invitation, PortError>;
 
-    /// The newest token's URL. If its credential was downloaded, its time is over, or it is older than the connector's
-    /// newest rotation, there is a new token, and the ones of before end: when the rotation says, else at once.
+    /// The newest token's URL. If its credential was downloaded, its time is over, it is older than the connector's
+    /// newest rotation, or it was sent to another contact, there is a new token, and the ones of before end: when the
+    /// rotation says, else at once.
     async fn waiting(&self, connector: &Connector, now: Timestamp) -> Result<WaitingCredential, PortError>;
 
-    /// Notes that the URL of a token was sent. Nothing else of it is kept.
+    /// Notes that the URL of a token was sent, and a hash of the contact. Nothing else of it is kept.
     async fn sent(&self, connector: &Connector, token: &str) -> Result<(), PortError>;
 }
 
