@@ -4,9 +4,9 @@
 //! those, classic multi-part ones, and V2 ones in JSON or Parquet with their sidecars, in memory that does not grow with
 //! their files.
 
-mod object;
 mod open;
 mod read;
+mod work;
 mod write;
 
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,7 @@ pub mod log;
 pub mod maintenance;
 pub mod manifest;
 pub mod metadata;
+mod object;
 pub mod reads;
 pub mod schema;
 pub mod snapshot;

@@ -2,14 +2,17 @@
 //!
 //! How actions add up to a snapshot is `replay`'s part, and `files`' that a snapshot is advanced without copying its
 //! files. Finding and fetching log entries is `reader`'s, knowing what there is `listing`'s; the text of the actions is
-//! `actions`'. A table that is too large to keep is no snapshot but a `view`.
+//! `actions`', and `action_lines`' that it need not be in memory whole. A table that is too large to keep is no snapshot
+//! but a `view`; what of its commits is void then, `outline` knows.
 //! Writes nothing.
 
+pub(crate) mod action_lines;
 pub(crate) mod actions;
 mod cache;
 mod commits;
 mod files;
 mod listing;
+mod outline;
 pub(crate) mod reader;
 mod replay;
 mod times;
@@ -152,6 +155,12 @@ fn key<'a>(path: &'a str, vector: Option<&DeletionVector>) -> Cow<'a, str> {
 }
 
 impl File {
+    fn key(&self) -> Cow<'_, str> {
+        key(&self.path, self.deletion_vector.as_deref())
+    }
+}
+
+impl AddedFile {
     fn key(&self) -> Cow<'_, str> {
         key(&self.path, self.deletion_vector.as_deref())
     }

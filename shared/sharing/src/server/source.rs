@@ -211,7 +211,7 @@ pub(super) struct Changes {
     protocol: Arc<Protocol>,
     metadata: Arc<Metadata>,
     queue: VecDeque<Entry>,
-    /// Entries of the first commit that earlier pages passed.
+    /// Entries of the first commit that earlier pages passed, and that did not come yet.
     skip: u64,
     /// Whether a commit was asked for.
     has_begun: bool,
@@ -250,11 +250,17 @@ impl Changes {
                 }
                 other => other?,
             };
+            if is_first {
+                self.place.passed = self.skip;
+            } else if commit.version != self.place.version {
+                (self.place.passed, self.skip) = (0, 0);
+            }
             self.place.version = commit.version;
-            self.place.passed = std::mem::take(&mut self.skip);
             self.check(&commit)?;
-            let entries = self.entries(commit)?.into_iter();
-            self.queue = entries.skip(usize::try_from(self.place.passed).unwrap_or(usize::MAX)).collect();
+            let entries = self.entries(commit)?;
+            let passed = entries.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
+            self.skip -= passed as u64;
+            self.queue = entries.into_iter().skip(passed).collect();
         }
     }
 
@@ -292,7 +298,7 @@ impl Changes {
         let metadata = commit.metadata.filter(|_| is_new(self.wish.metadata));
         let mut entries: Vec<_> = protocol.map(|new| Entry::Protocol(at.version, new.into())).into_iter().collect();
         entries.extend(metadata.map(|new| Entry::Metadata(at.version, new.into())));
-        if self.wish.shown == Shown::ChangeDataFeed && !commit.changes.is_empty() {
+        if self.wish.shown == Shown::ChangeDataFeed && commit.has_changes {
             entries.extend(commit.changes.into_iter().map(|change| Entry::Changed(at, change)));
             return Ok(entries);
         }

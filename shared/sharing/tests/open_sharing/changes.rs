@@ -257,6 +257,59 @@ async fn changes_come_in_pages() {
 }
 
 #[tokio::test]
+async fn a_commit_too_large_to_hold_is_told_whole_and_in_pages_of_any_size() {
+    let world = World::new().await;
+    let mut actions = vec![committed(3)];
+    for file in 100..1_200 {
+        actions.push(add(file));
+        actions.extend((file % 11 == 0).then(|| remove(file + 10_000, true)));
+    }
+    let filler = json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(600_000), "removed": false}});
+    actions.insert(300, filler);
+    world.commit("acme", "WF_A__V1", 3, &actions).await;
+    world.commit("acme", "WF_A__V1", 4, &[committed(4), add(4)]).await;
+    // Change files say all of their commit, wherever in it they are.
+    actions[0] = committed(5);
+    actions.push(change(5));
+    world.commit("acme", "WF_A__V1", 5, &actions).await;
+    let lines_of = |answer: &Answer| -> Vec<(String, String)> {
+        let mut lines = answer.lines().split_off(2);
+        lines.retain(|line| line.get("endStreamAction").is_none());
+        let mut places = Vec::new();
+        for line in lines {
+            let (word, inner) = line.as_object().unwrap().iter().next().unwrap();
+            let url = inner["url"].as_str().unwrap().split_once('?').unwrap().0;
+            places.push((word.clone(), url.to_owned()));
+        }
+        places
+    };
+    let whole = lines_of(&world.get(&format!("{TABLE}/changes?startingVersion=3")).await);
+    let mut distinct = whole.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((whole.len(), distinct.len()), (1_100 + 100 + 1 + 1, whole.len()));
+    let count = |word: &str| whole.iter().filter(|line| line.0 == word).count();
+    assert_eq!((count("add"), count("remove"), count("cdf")), (1_101, 100, 1));
+    assert_eq!(whole.last().unwrap().0, "cdf");
+    for max_files in [250, 298, 1_024, 1_200, 1_201] {
+        let (mut paged, mut token) = (Vec::new(), String::new());
+        for _ in 0..6 {
+            let path = format!("{TABLE}/changes?startingVersion=3&maxFiles={max_files}&pageToken={token}");
+            let answer = world.get(&path).await;
+            paged.extend(lines_of(&answer));
+            token = answer.end()["nextPageToken"].as_str().unwrap_or_default().to_owned();
+            if token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(paged, whole, "{max_files} a page");
+    }
+    let first = lines_of(&world.query("WF_A__V1", &json!({"startingVersion": 3, "maxFiles": 1_201})).await);
+    let last = lines_of(&world.query("WF_A__V1", &json!({"startingVersion": 5, "maxFiles": 1_201})).await);
+    assert_eq!(first.len() + last.len(), 2 * (1_100 + 100) + 1, "a query since a version tells files");
+}
+
+#[tokio::test]
 async fn a_page_of_changes_is_of_one_query() {
     let world = eventful().await;
     let first = world.get(&format!("{TABLE}/changes?startingVersion=1&maxFiles=2")).await.end();

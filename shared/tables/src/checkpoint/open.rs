@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::{ObjectMeta, ObjectStore};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
-use super::object::{Object, Work};
 use super::read::{self, Columns, unreadable};
+use super::work::Work;
+use crate::object::Object;
+use crate::snapshot::action_lines::ActionLines;
 use crate::snapshot::actions::CommitActions;
 
 /// A checkpoint that is not larger is fetched whole, a request for each part; a larger one in ranges.
@@ -22,12 +23,6 @@ const UNPACKED_TIMES: u64 = 2;
 
 /// Parts that are fetched at once.
 const FETCHES_AT_ONCE: usize = 8;
-
-/// The largest checkpoint in JSON: it is held as text while it is read.
-const TEXT_BYTES_MAX: u64 = 256 << 20;
-
-/// Lines of JSON that are actions at once.
-const BATCH_LINES: usize = 2_048;
 
 /// The files that a checkpoint is made of, as the log lists them.
 #[derive(Debug, Clone)]
@@ -53,7 +48,7 @@ pub(crate) struct Checkpoint {
 #[derive(Debug, Clone)]
 enum Part {
     Parquet { object: Object, footer: Option<ArrowReaderMetadata> },
-    Text(Bytes),
+    Text(Object),
 }
 
 impl Checkpoint {
@@ -73,12 +68,13 @@ impl Checkpoint {
         let small = total(&files.parts) <= WHOLE_BYTES_MAX;
         for object in objects(store, files.parts.iter().cloned(), small).await? {
             parts.push(if object.location.as_ref().ends_with(".json") {
-                let text = text(object).await?;
-                let mut found = CommitActions::parse(&text, timestamp)?;
-                files_bytes += text.len() as u64;
-                found.keep_head();
-                head.join(found);
-                Part::Text(text)
+                let mut lines = ActionLines::new(object.clone(), timestamp);
+                while let Some(mut found) = lines.next().await? {
+                    found.keep_head();
+                    head.join(found);
+                }
+                files_bytes += object.size;
+                Part::Text(object)
             } else if head.protocol.is_none() || head.metadata.is_none() {
                 let mut reading = Work::start(object.clone(), move |ranged, out| {
                     // Whoever does not wait for it needs no answer.
@@ -128,21 +124,12 @@ async fn objects(
     files: impl Iterator<Item = ObjectMeta>,
     small: bool,
 ) -> Result<Vec<Object>, PortError> {
-    let objects =
-        files.map(|file| Object { store: store.clone(), location: file.location, size: file.size, whole: None });
+    let objects = files.map(|file| Object::listed(store, file));
     if !small {
         return Ok(objects.collect());
     }
     let loads: Vec<_> = objects.map(Object::load).collect();
     futures::stream::iter(loads).buffered(FETCHES_AT_ONCE).try_collect().await
-}
-
-async fn text(object: Object) -> Result<Bytes, PortError> {
-    if object.size > TEXT_BYTES_MAX {
-        return Err(unreadable("it is too large for a checkpoint in JSON"));
-    }
-    let loaded = if object.whole.is_some() { object } else { object.load().await? };
-    Ok(loaded.whole.unwrap_or_default())
 }
 
 /// A checkpoint while it is read: a few thousand actions are in memory at a time.
@@ -158,7 +145,7 @@ pub(crate) struct Reading {
 enum Current {
     None,
     Parquet(Work<CommitActions>),
-    Text(Bytes),
+    Text(ActionLines),
 }
 
 impl Reading {
@@ -175,17 +162,17 @@ impl Reading {
                         return Ok(Some(actions));
                     }
                 }
-                Current::Text(text) if !text.is_empty() => {
-                    let some = text.split_to(end_of_lines(text));
-                    let mut actions = CommitActions::parse(&some, self.timestamp)?;
-                    (actions.protocol, actions.metadata) = (None, None);
-                    return Ok(Some(actions));
+                Current::Text(lines) => {
+                    if let Some(mut actions) = lines.next().await? {
+                        (actions.protocol, actions.metadata) = (None, None);
+                        return Ok(Some(actions));
+                    }
                 }
-                Current::None | Current::Text(_) => {}
+                Current::None => {}
             }
             let Some(part) = self.parts.pop_front() else { return Ok(None) };
             self.current = match part {
-                Part::Text(text) => Current::Text(text),
+                Part::Text(object) => Current::Text(ActionLines::new(object, self.timestamp)),
                 Part::Parquet { object, footer } => {
                     let (columns, timestamp) = (self.columns, self.timestamp);
                     Current::Parquet(Work::start(object, move |ranged, out| {
@@ -204,12 +191,6 @@ impl Reading {
         }
         Ok(whole)
     }
-}
-
-/// Where the lines of one batch end.
-fn end_of_lines(text: &[u8]) -> usize {
-    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
-    ends.take(BATCH_LINES).last().unwrap_or(text.len())
 }
 
 /// Whether a checkpoint that fails so is passed over: another way may lead to the version.

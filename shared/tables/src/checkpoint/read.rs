@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::statistics::Statistics;
 use parquet::schema::types::SchemaDescriptor;
 
-use super::object::{Gone, Out, Ranged};
+use super::work::{Gone, Out, Ranged};
 use crate::snapshot::FILE_BYTES;
 use crate::snapshot::actions::{CommitActions, Sidecar, TransactionAction};
 use crate::snapshot::{AddedFile, DeletionVector, Metadata, Protocol, RemovedFile};
@@ -29,6 +29,8 @@ const BATCH_ROWS: usize = 1_024;
 pub(crate) enum Columns {
     /// The protocol, the metadata, and where the rest lies.
     Head,
+    /// What files are known by.
+    Keys,
     /// The files.
     Files,
     /// The `txn` actions.
@@ -39,9 +41,11 @@ pub(crate) enum Columns {
 
 impl Columns {
     fn hold(self, action: &str, field: &str) -> bool {
-        let file = matches!(field, "path" | "partitionValues" | "size" | "deletionVector");
+        let key = matches!(field, "path" | "size" | "deletionVector");
+        let file = key || field == "partitionValues";
         match action {
             "protocol" | "metaData" | "sidecar" => self == Self::Head,
+            "add" if self == Self::Keys => key,
             "add" => matches!(self, Self::Files | Self::All) && (file || matches!(field, "modificationTime" | "stats")),
             "remove" => self == Self::All && (file || matches!(field, "deletionTimestamp" | "extendedFileMetadata")),
             "txn" => matches!(self, Self::Transactions | Self::All),

@@ -199,7 +199,17 @@ impl CommitActions {
         (self.removes, self.adds, self.transactions) = (Vec::new(), Vec::new(), Vec::new());
     }
 
-    /// Reads a log entry. `modified` is the entry's modification time: the commit's time if it does not say one.
+    /// About what the actions of files take in memory.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        let added: u64 = self.adds.iter().map(AddedFile::kept_bytes).sum();
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let removed = |remove: &RemovedFile| size_of::<RemovedFile>() + remove.path.len() + text(&remove.stats);
+        let removed: usize = self.removes.iter().map(removed).sum();
+        let changed: usize = self.changes.iter().map(|change| size_of::<ChangeFile>() + change.path.len()).sum();
+        added + (removed + changed) as u64
+    }
+
+    /// Reads lines of a log entry. `modified` is the commit's time if they do not say one.
     pub(crate) fn parse(text: &[u8], modified: Timestamp) -> Result<Self, PortError> {
         let mut actions = Self::at(modified);
         for line in lines(text) {
@@ -245,8 +255,9 @@ impl CommitInfoAction {
     }
 }
 
-/// When a commit was made; reads no other action. `modified` is the entry's modification time.
-pub(crate) fn commit_time(text: &[u8], modified: Timestamp) -> Result<Timestamp, PortError> {
+/// When a commit was made, as some of its lines say it: nothing if they do not say who made it, none if not when. Reads no
+/// other action.
+pub(super) fn commit_time(text: &[u8]) -> Result<Option<Option<Timestamp>>, PortError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct InfoLine {
@@ -255,16 +266,23 @@ pub(crate) fn commit_time(text: &[u8], modified: Timestamp) -> Result<Timestamp,
     for line in lines(text) {
         let line: InfoLine = serde_json::from_slice(line).map_err(|error| unreadable(error.to_string()))?;
         if let Some(info) = line.commit_info {
-            return Ok(info.time().unwrap_or(modified));
+            return Ok(Some(info.time()));
         }
     }
-    Ok(modified)
+    Ok(None)
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
+    let mut rest = Some(text);
+    let lines = std::iter::from_fn(move || {
+        let text = rest?;
+        let (line, behind) = memchr::memchr(b'\n', text).and_then(|end| text.split_at_checked(end)).unzip();
+        rest = behind.and_then(|behind| behind.get(1..));
+        Some(line.unwrap_or(text))
+    });
+    lines.filter(|line| !line.trim_ascii().is_empty())
 }
 
-fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+pub(super) fn unreadable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
     PortError::new(PortErrorKind::InvalidData, "read an entry of a table's log", source)
 }

@@ -1,9 +1,9 @@
 //! Lists of files that are cheap to change into their successors, and what they take in memory.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::File;
+use super::outline::Touched;
+use super::{AddedFile, DeletionVector, File, PartitionValues};
 
 /// Files in one chunk of a snapshot's list: what is copied when a file joins or leaves.
 const CHUNK_FILES_MAX: usize = 1_024;
@@ -14,12 +14,22 @@ pub(crate) const FILE_BYTES: u64 = (size_of::<File>() + 80) as u64;
 impl File {
     /// About what the file takes in memory.
     pub(super) fn kept_bytes(&self) -> u64 {
-        let values =
-            |(name, value): (&String, &Option<String>)| name.len() + value.as_ref().map_or(0, String::len) + 48;
-        let partition: usize = self.partition_values.iter().map(values).sum();
-        let vector = self.deletion_vector.as_ref().map_or(0, |vector| vector.path_or_inline_dv.len() + 96);
-        FILE_BYTES + (self.path.len() + self.stats.as_ref().map_or(0, String::len) + partition + vector) as u64
+        kept_bytes(&self.path, self.stats.as_deref(), &self.partition_values, self.deletion_vector.as_deref())
     }
+}
+
+impl AddedFile {
+    /// About what the file takes in memory.
+    pub(super) fn kept_bytes(&self) -> u64 {
+        kept_bytes(&self.path, self.stats.as_deref(), &self.partition_values, self.deletion_vector.as_deref())
+    }
+}
+
+fn kept_bytes(path: &str, stats: Option<&str>, partition: &PartitionValues, vector: Option<&DeletionVector>) -> u64 {
+    let values = |(name, value): (&String, &Option<String>)| name.len() + value.as_ref().map_or(0, String::len) + 48;
+    let partition: usize = partition.iter().map(values).sum();
+    let vector = vector.map_or(0, |vector| vector.path_or_inline_dv.len() + 96);
+    FILE_BYTES + (path.len() + stats.map_or(0, str::len) + partition + vector) as u64
 }
 
 /// A list of files that is cheap to change into its successor: chunks are shared, never changed.
@@ -56,10 +66,10 @@ impl Sums {
 
 impl FileList {
     /// The list without the touched files and with the added files at its end.
-    pub(super) fn changed(&self, touched: &HashSet<String>, added: Vec<Arc<File>>) -> Self {
+    pub(super) fn changed(&self, touched: &Touched, added: Vec<Arc<File>>) -> Self {
         let mut next = Self::default();
         for chunk in &self.chunks {
-            let stays = |file: &Arc<File>| !touched.contains(&*file.key());
+            let stays = |file: &Arc<File>| !touched.voids(file);
             if !touched.is_empty() && !chunk.iter().all(stays) {
                 let kept: Vec<_> = chunk.iter().filter(|file| stays(file)).cloned().collect();
                 if !kept.is_empty() {

@@ -1,12 +1,14 @@
 //! What a listing of a log says: which versions there are, and where their replay can begin.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
 use object_store::ObjectMeta;
 
 use super::Base;
+use super::commits::WHOLE_BYTES_MAX;
 use crate::checkpoint::{self, CheckpointFiles, LogFile};
 
 /// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
@@ -39,7 +41,14 @@ pub(super) struct Plan {
     pub(super) version: u64,
     /// The complete checkpoint to begin with, and all its parts.
     pub(super) checkpoint: Option<CheckpointFiles>,
+    /// Commits that are not fetched whole.
+    pub(super) large: LargeCommits,
+    /// The text of all commits that are read.
+    pub(super) commit_bytes: u64,
 }
+
+/// Commits of a listing that are larger than what is fetched at once, by version.
+pub(super) type LargeCommits = Arc<BTreeMap<u64, ObjectMeta>>;
 
 impl Plan {
     /// The version of the checkpoint.
@@ -52,9 +61,9 @@ impl Plan {
         Base(self.checkpoint())
     }
 
-    /// The first commit that is read.
-    pub(super) fn first_commit(&self) -> u64 {
-        self.checkpoint().map_or(0, |version| version + 1)
+    /// The commits that are read.
+    pub(super) fn commits(&self) -> RangeInclusive<u64> {
+        self.checkpoint().map_or(0, |version| version + 1)..=self.version
     }
 }
 
@@ -104,6 +113,12 @@ impl Listing {
         &self.commits
     }
 
+    /// The commits that are not fetched whole.
+    pub(super) fn large(&self) -> LargeCommits {
+        let large = self.commits.iter().filter(|(_, meta)| meta.size > WHOLE_BYTES_MAX);
+        Arc::new(large.map(|(version, meta)| (*version, meta.clone())).collect())
+    }
+
     /// Every file of a checkpoint, complete or not.
     pub(crate) fn checkpoint_files(&self) -> impl Iterator<Item = (u64, &ObjectMeta)> {
         self.checkpoints.iter().flat_map(|((version, _), parts)| parts.values().map(|meta| (*version, meta)))
@@ -133,13 +148,16 @@ impl Listing {
         }
         let tried = if base.is_some() { usize::MAX } else { CHECKPOINTS_TRIED };
         let begins = self.complete(version).take(tried).map(Some).chain([None]);
+        let large = self.large();
         let plans: Vec<_> = begins
-            .map(|checkpoint| Plan { version, checkpoint })
-            .filter(|plan| base.is_none_or(|base| plan.base() == base))
-            .filter(|plan| {
-                let needed = version + 1 - plan.first_commit();
-                u64::try_from(self.commits.range(plan.first_commit()..version + 1).count()) == Ok(needed)
+            .filter_map(|checkpoint| {
+                let mut plan = Plan { version, checkpoint, large: large.clone(), commit_bytes: 0 };
+                let (first, behind) = (*plan.commits().start(), version + 1);
+                let commits = self.commits.range(first..behind);
+                plan.commit_bytes = commits.clone().map(|(_, meta)| meta.size).sum();
+                (u64::try_from(commits.count()) == Ok(behind - first)).then_some(plan)
             })
+            .filter(|plan| base.is_none_or(|base| plan.base() == base))
             .collect();
         match base {
             Some(_) if plans.is_empty() => Err(missing("what the listing was based on is not kept any more")),

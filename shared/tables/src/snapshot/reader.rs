@@ -4,41 +4,43 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
+use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 
-use super::actions::{CommitActions, commit_time};
+use super::action_lines::ActionLines;
+use super::actions::CommitActions;
 use super::cache::{KeptBytes, SnapshotCache};
+use super::commits::{find_commit, open_commits, parts_of_commits};
 use super::files::FileList;
-use super::listing::{Listing, Plan, missing};
-use super::replay::{Before, Ledger, Partitions, Replay};
-use super::view::{Base, CheckpointRest, TableView};
-use super::{Metadata, Protocol, Snapshot, TableState};
+use super::listing::{LargeCommits, Listing, Plan, missing};
+use super::outline::Outline;
+use super::replay::{Before, BeforeHead, Ledger, Partitions, Replay};
+use super::view::{Added, Base, CheckpointRest, CommitsRest, TableView};
+use super::{Snapshot, TableState};
 use crate::checkpoint::{self, Checkpoint, CheckpointFiles, Columns, Hint, is_useless};
 use crate::log::port_error;
-
-/// Log entries that are fetched at once.
-pub(super) const FETCHES_AT_ONCE: usize = 16;
+use crate::object::{self, Object};
 
 /// Entries behind a kept snapshot that are asked for one by one before a listing is cheaper.
 const PROBES_MAX: u64 = 16;
 
-/// The largest log entry that is read.
-const ENTRY_BYTES_MAX: u64 = 256 * 1_024 * 1_024;
+/// The largest hint at a checkpoint that is read.
+const HINT_BYTES_MAX: u64 = 4 << 20;
 
 /// Reads the logs of the tables in one object store, and keeps what is newest for the next read.
 ///
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
 /// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
 /// table that is not kept costs the hint at its newest checkpoint, one listing from there, the checkpoint, and one
-/// request for each commit behind it. What is kept is looked at again within hours, and our logs keep their commits for
-/// days: the next commit after a kept snapshot is never one that was cleaned up. Of tables that others write this cannot
-/// be said, nor that they are not deleted and written anew: there the commit of what is kept is looked at first, which is
-/// one request more.
+/// request for each commit behind it; if these hold more than may be kept, they are read twice, and large ones in ranges.
+///
+/// What is kept is looked at again within hours, and our logs keep their commits for days: the next commit after a kept
+/// snapshot is never one that was cleaned up. Of tables that others write this cannot be said, nor that they are not
+/// deleted and written anew: there the commit of what is kept is looked at first, which is one request more.
 #[derive(Debug)]
 pub struct TableReader {
     pub(super) store: Arc<dyn ObjectStore>,
@@ -101,10 +103,10 @@ impl TableReader {
         let bytes_max = self.kept().table_bytes_max();
         let mut ways = self.ways(path, version, base).await?;
         loop {
-            let begun = self.begin_next(path, &mut ways).await?;
+            let begun = self.begin_next(path, &mut ways, bytes_max).await?;
             match begun.files(bytes_max).await? {
-                Collected::All(files) => return Ok(TableView::kept(self.keep(path, begun.snapshot(files)?).await?)),
-                Collected::TooMuch => return begun.view(),
+                Collected::All(snapshot) => return Ok(TableView::kept(self.keep(path, snapshot).await?)),
+                Collected::TooMuch(begun) => return begun.view(),
                 Collected::Unreadable => {}
             }
         }
@@ -158,13 +160,18 @@ impl TableReader {
         let replay = match version {
             Some(version) if version == kept.version => return Ok(Some(kept)),
             Some(version) if version - kept.version <= PROBES_MAX => {
-                self.tail(path, kept.version + 1..=version).await?
+                let mut tail = Tail::new(self.kept().table_bytes_max());
+                let versions = kept.version + 1..=version;
+                if !self.tail(path, versions, LargeCommits::default(), &mut tail).await? {
+                    return Ok(None);
+                }
+                tail.replay
             }
             Some(_) => return Ok(None),
             None => match self.advance(path, kept.version, base).await? {
                 Advance::Nothing => return Ok(Some(kept)),
                 Advance::ByCommits(replay) => *replay,
-                Advance::ByCheckpoint => return Ok(None),
+                Advance::Anew => return Ok(None),
             },
         };
         Ok(Some(self.keep(path, replay.onto((&*kept).into())?).await?))
@@ -210,45 +217,63 @@ impl TableReader {
             replay.apply(version, commit);
         };
         let base = self.scan(path, Columns::All, &mut add).await?;
-        let snapshot = Arc::new(replay.onto(Before { base, ..Before::default() })?).without_vectors()?;
+        let head = BeforeHead { base, ..BeforeHead::default() };
+        let snapshot = Arc::new(replay.onto(Before { head, ..Before::default() })?).without_vectors()?;
         Ok(TableState { snapshot, ledger, checkpoint: base.0 })
     }
 
     /// What there is behind a kept version.
     async fn advance(&self, path: &str, kept: u64, base: Option<Base>) -> Result<Advance, PortError> {
-        let mut replay = Replay::default();
+        let mut tail = Tail::new(self.kept().table_bytes_max());
         let mut next = kept + 1;
         while next <= kept + PROBES_MAX {
-            match fetch(&*self.store, path, next).await? {
-                Some(commit) => replay.apply(next, commit),
+            match find_commit(&self.store, path, next).await? {
+                Some(commit) => {
+                    if !tail.take(next, commit).await? {
+                        return Ok(Advance::Anew);
+                    }
+                }
                 None if next == kept + 1 => return Ok(Advance::Nothing),
-                None => return Ok(Advance::ByCommits(Box::new(replay))),
+                None => return Ok(Advance::ByCommits(Box::new(tail.replay))),
             }
             next += 1;
         }
         let listed = self.list(path, Some(next)).await?;
         if base.is_none() && listed.newest_checkpoint().is_some() {
-            return Ok(Advance::ByCheckpoint);
+            return Ok(Advance::Anew);
         }
-        if let Some(newest) = listed.newest() {
-            self.replay(path, next..=newest, &mut |version, commit| replay.apply(version, commit)).await?;
+        if let Some(newest) = listed.newest()
+            && !self.tail(path, next..=newest, listed.large(), &mut tail).await?
+        {
+            return Ok(Advance::Anew);
         }
-        Ok(Advance::ByCommits(Box::new(replay)))
+        Ok(Advance::ByCommits(Box::new(tail.replay)))
     }
 
-    async fn tail(&self, path: &str, versions: RangeInclusive<u64>) -> Result<Replay, PortError> {
-        let mut replay = Replay::default();
-        self.replay(path, versions, &mut |version, commit| replay.apply(version, commit)).await?;
-        Ok(replay)
+    /// Replays commits as long as what they come to may be kept; whether they all were.
+    async fn tail(
+        &self,
+        path: &str,
+        versions: RangeInclusive<u64>,
+        large: LargeCommits,
+        tail: &mut Tail,
+    ) -> Result<bool, PortError> {
+        let mut commits = open_commits(self.store.clone(), path, versions, large).boxed();
+        while let Some((version, commit)) = commits.try_next().await? {
+            if !tail.take(version, commit).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Reads a version from the newest checkpoint that leads to it, however large it is.
     async fn whole(&self, path: &str, version: Option<u64>) -> Result<Snapshot, PortError> {
         let mut ways = self.ways(path, version, None).await?;
         loop {
-            let begun = self.begin_next(path, &mut ways).await?;
-            if let Collected::All(files) = begun.files(u64::MAX).await? {
-                return begun.snapshot(files);
+            let begun = self.begin_next(path, &mut ways, u64::MAX).await?;
+            if let Collected::All(snapshot) = begun.files(u64::MAX).await? {
+                return Ok(snapshot);
             }
         }
     }
@@ -275,7 +300,12 @@ impl TableReader {
                 whole.timestamp = time;
                 take(files.version, whole);
             }
-            self.replay(path, plan.first_commit()..=plan.version, take).await?;
+            let mut commits = open_commits(self.store.clone(), path, plan.commits(), plan.large.clone()).boxed();
+            while let Some((version, commit)) = commits.try_next().await? {
+                if let Some(commit) = commit.all(u64::MAX).await? {
+                    take(version, commit);
+                }
+            }
             return Ok(plan.base());
         }
     }
@@ -306,22 +336,69 @@ impl TableReader {
         ways.plans.pop_front().ok_or_else(none)
     }
 
-    /// Takes the next way whose checkpoint can be opened, and reads the commits behind it.
-    async fn begin_next(&self, path: &str, ways: &mut Ways) -> Result<Begun, PortError> {
+    /// Takes the next way whose checkpoint can be opened, and reads the commits behind it, for what they make void only
+    /// if what they add takes more memory than that.
+    async fn begin_next(&self, path: &str, ways: &mut Ways, bytes_max: u64) -> Result<Begun, PortError> {
         loop {
             let plan = self.next_plan(path, ways).await?;
-            let tail = self.tail(path, plan.first_commit()..=plan.version);
-            let Some(files) = &plan.checkpoint else {
-                return Ok(Begun { base: plan.base(), checkpoint: None, tail: tail.await? });
+            let mut tail = Tail::new(bytes_max);
+            let read = async {
+                // Most of a large log is files, which take more than a third of their text: with more it is no use trying.
+                Ok(plan.commit_bytes / 3 <= bytes_max
+                    && self.tail(path, plan.commits(), plan.large.clone(), &mut tail).await?)
             };
-            let (checkpoint, tail) = futures::join!(self.open_checkpoint(path, files, plan.version), tail);
-            let Some((checkpoint, time)) = checkpoint? else { continue };
-            let mut tail = tail?;
-            if files.version == plan.version {
-                tail.reach(files.version, time);
-            }
-            return Ok(Begun { base: plan.base(), checkpoint: Some((files.version, checkpoint)), tail });
+            let (checkpoint, is_all) = match &plan.checkpoint {
+                None => (None, read.await?),
+                Some(files) => {
+                    let (opened, is_all) = futures::join!(self.open_checkpoint(path, files, plan.version), read);
+                    let Some((checkpoint, time)) = opened? else { continue };
+                    if files.version == plan.version {
+                        tail.replay.head.reach(files.version, time);
+                    }
+                    (Some((files.version, checkpoint)), is_all?)
+                }
+            };
+            let behind = match is_all {
+                true => Behind::Held(tail.replay),
+                false => {
+                    drop(tail);
+                    let Some(outline) = self.outline(path, &plan, checkpoint.as_ref()).await? else { continue };
+                    let (store, large) = (self.store.clone(), plan.large.clone());
+                    let parts = parts_of_commits(store, path, plan.commits(), large).fuse().boxed();
+                    Behind::Outlined(outline, parts)
+                }
+            };
+            return Ok(Begun { base: plan.base(), checkpoint, behind });
         }
+    }
+
+    /// Reads the commits behind a checkpoint for what they make void; `None` if the checkpoint cannot be read.
+    async fn outline(
+        &self,
+        path: &str,
+        plan: &Plan,
+        checkpoint: Option<&(u64, Checkpoint)>,
+    ) -> Result<Option<Outline>, PortError> {
+        let mut outline = Outline::new();
+        if let Some((_, checkpoint)) = checkpoint {
+            let mut reading = checkpoint.read(Columns::Keys);
+            loop {
+                match reading.next().await {
+                    Ok(Some(actions)) => outline.meet(&actions.adds),
+                    Ok(None) => break,
+                    Err(error) if is_useless(&error) => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let parts = parts_of_commits(self.store.clone(), path, plan.commits(), plan.large.clone());
+        let mut parts = std::pin::pin!(parts);
+        let mut last = None;
+        while let Some((version, part)) = parts.try_next().await? {
+            outline.apply(version, part, last != Some(version));
+            last = Some(version);
+        }
+        Ok(Some(outline))
     }
 
     /// Opens a checkpoint on the way to a version, and says the time of its version; `None` if it cannot be read, or is
@@ -332,16 +409,17 @@ impl TableReader {
         files: &CheckpointFiles,
         version: u64,
     ) -> Result<Option<(Checkpoint, Timestamp)>, PortError> {
-        let modified = files.parts.first().map(|part| part.last_modified.timestamp_millis());
-        let modified =
-            modified.and_then(Timestamp::from_millis).ok_or_else(|| missing("the checkpoint has no time"))?;
+        let first = files.parts.first().ok_or_else(|| missing("the checkpoint has no file"))?;
+        let modified = object::modified(first)?;
         // The time of a version is its commit's to say.
         let time = async {
             if files.version != version {
                 return Ok(modified);
             }
-            let commit = bytes(&*self.store, path, version).await?;
-            commit.map_or(Ok(modified), |(text, modified)| commit_time(&text, modified))
+            match find_commit(&self.store, path, version).await? {
+                Some(commit) => commit.time().await,
+                None => Ok(modified),
+            }
         };
         let (opened, time) = futures::join!(Checkpoint::open(&self.store, files, modified), time);
         match opened {
@@ -351,26 +429,10 @@ impl TableReader {
         }
     }
 
-    /// Fetches commits side by side and hands them on in order.
-    async fn replay(
-        &self,
-        path: &str,
-        versions: RangeInclusive<u64>,
-        take: &mut (dyn FnMut(u64, CommitActions) + Send),
-    ) -> Result<(), PortError> {
-        let fetches =
-            versions.map(async |version| Ok::<_, PortError>((version, fetch(&*self.store, path, version).await?)));
-        let mut commits = futures::stream::iter(fetches).buffered(FETCHES_AT_ONCE);
-        while let Some((version, commit)) = commits.try_next().await? {
-            take(version, commit.ok_or_else(|| missing("a version of the table's log is not there"))?);
-        }
-        Ok(())
-    }
-
     /// The hint at the newest checkpoint, if there is one that can be read.
     pub(crate) async fn hint(&self, path: &str) -> Result<Option<Hint>, PortError> {
-        let location = log_file(path, checkpoint::HINT)?;
-        Ok(get(&*self.store, &location).await?.and_then(|(text, _)| serde_json::from_slice(&text).ok()))
+        let found = Object::find(&self.store, log_file(path, checkpoint::HINT)?, HINT_BYTES_MAX).await?;
+        Ok(found.and_then(|(hint, _)| serde_json::from_slice(hint.whole()?).ok()))
     }
 
     /// The files of a table's log, all or those of a version and behind it.
@@ -389,47 +451,31 @@ impl TableReader {
     }
 }
 
-/// A commit; `None` if it is not there.
-pub(super) async fn fetch(
-    store: &dyn ObjectStore,
-    path: &str,
-    version: u64,
-) -> Result<Option<CommitActions>, PortError> {
-    let Some((text, modified)) = bytes(store, path, version).await? else { return Ok(None) };
-    CommitActions::parse(&text, modified).map(Some)
-}
-
-/// The text of a commit and its modification time; `None` if it is not there.
-pub(super) async fn bytes(
-    store: &dyn ObjectStore,
-    path: &str,
-    version: u64,
-) -> Result<Option<(Bytes, Timestamp)>, PortError> {
-    get(store, &log_file(path, &format!("{version:020}.json"))?).await
-}
-
-async fn get(store: &dyn ObjectStore, location: &Path) -> Result<Option<(Bytes, Timestamp)>, PortError> {
-    const OPERATION: &str = "read an entry of a table's log";
-    let found = match store.get(location).await {
-        Ok(found) => found,
-        Err(object_store::Error::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(port_error(OPERATION, error)),
-    };
-    if found.meta.size > ENTRY_BYTES_MAX {
-        return Err(PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry is too large"));
-    }
-    let modified = Timestamp::from_millis(found.meta.last_modified.timestamp_millis())
-        .ok_or_else(|| PortError::new(PortErrorKind::InvalidData, OPERATION, "the entry's time is out of range"))?;
-    let text: Bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
-    Ok(Some((text, modified)))
-}
-
 /// What there is behind a kept version.
 enum Advance {
     Nothing,
     ByCommits(Box<Replay>),
-    /// So many commits that the checkpoint before the last of them is cheaper.
-    ByCheckpoint,
+    /// So much that a cold read is cheaper, or the only way.
+    Anew,
+}
+
+/// Commits that are replayed as long as what they come to may be kept.
+struct Tail {
+    replay: Replay,
+    bytes_max: u64,
+}
+
+impl Tail {
+    fn new(bytes_max: u64) -> Self {
+        Self { replay: Replay::default(), bytes_max }
+    }
+
+    /// Adds a commit; whether what there is may still be kept.
+    async fn take(&mut self, version: u64, commit: ActionLines) -> Result<bool, PortError> {
+        let Some(commit) = commit.all(self.bytes_max).await? else { return Ok(false) };
+        self.replay.apply(version, commit);
+        Ok(self.replay.kept_bytes() <= self.bytes_max)
+    }
 }
 
 /// The ways to read a version that were not taken yet.
@@ -451,64 +497,84 @@ enum Listed {
 struct Begun {
     base: Base,
     checkpoint: Option<(u64, Checkpoint)>,
-    tail: Replay,
+    behind: Behind,
 }
 
-/// The files of a checkpoint.
+/// What the commits behind a checkpoint, or all commits, come to.
+enum Behind {
+    /// It is here.
+    Held(Replay),
+    /// What they make void is here; the files that they add are read once more.
+    Outlined(Outline, BoxStream<'static, Result<(u64, CommitActions), PortError>>),
+}
+
+/// A version with its files, if they could be.
 enum Collected {
-    All(FileList),
-    TooMuch,
+    All(Snapshot),
+    TooMuch(Box<Begun>),
     Unreadable,
 }
 
 impl Begun {
-    /// The files of the checkpoint, if they and what the commits added take so much memory at most.
-    async fn files(&self, bytes_max: u64) -> Result<Collected, PortError> {
-        let mut files = FileList::default();
-        let tail_bytes = self.tail.kept_bytes();
-        let Some((version, checkpoint)) = &self.checkpoint else {
-            return Ok(if tail_bytes > bytes_max { Collected::TooMuch } else { Collected::All(files) });
-        };
-        if tail_bytes.saturating_add(checkpoint.files_bytes) > bytes_max {
-            return Ok(Collected::TooMuch);
-        }
-        let (mut reading, mut partitions) = (checkpoint.read(Columns::Files), Partitions::default());
-        loop {
-            let actions = match reading.next().await {
-                Ok(Some(actions)) => actions,
-                Ok(None) => return Ok(Collected::All(files)),
-                Err(error) if is_useless(&error) => return Ok(Collected::Unreadable),
-                Err(error) => return Err(error),
-            };
-            let some = actions.adds.into_iter();
-            files.extend(some.map(|add| Arc::new(partitions.file(add, *version, actions.timestamp))).collect());
-            if files.total().kept_bytes + tail_bytes > bytes_max {
-                return Ok(Collected::TooMuch);
+    /// The version, if its files take so much memory at most.
+    async fn files(self, bytes_max: u64) -> Result<Collected, PortError> {
+        let Behind::Held(tail) = &self.behind else { return Ok(Collected::TooMuch(Box::new(self))) };
+        let (mut files, tail_bytes) = (FileList::default(), tail.kept_bytes());
+        if let Some((version, checkpoint)) = &self.checkpoint {
+            if tail_bytes.saturating_add(checkpoint.files_bytes) > bytes_max {
+                return Ok(Collected::TooMuch(Box::new(self)));
+            }
+            let (mut reading, mut partitions) = (checkpoint.read(Columns::Files), Partitions::default());
+            loop {
+                let actions = match reading.next().await {
+                    Ok(Some(actions)) => actions,
+                    Ok(None) => break,
+                    Err(error) if is_useless(&error) => return Ok(Collected::Unreadable),
+                    Err(error) => return Err(error),
+                };
+                let some = actions.adds.into_iter();
+                files.extend(some.map(|add| Arc::new(partitions.file(add, *version, actions.timestamp))).collect());
+                if files.total().kept_bytes + tail_bytes > bytes_max {
+                    return Ok(Collected::TooMuch(Box::new(self)));
+                }
             }
         }
-    }
-
-    fn snapshot(self, files: FileList) -> Result<Snapshot, PortError> {
-        let (protocol, metadata) = head(self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint));
-        self.tail.onto(Before { base: self.base, protocol, metadata, files })
+        let head = self.before();
+        match self.behind {
+            Behind::Held(tail) => Ok(Collected::All(tail.onto(Before { head, files })?)),
+            behind @ Behind::Outlined(..) => Ok(Collected::TooMuch(Box::new(Self { behind, ..self }))),
+        }
     }
 
     fn view(self) -> Result<TableView, PortError> {
-        let (protocol, metadata) = head(self.checkpoint.as_ref().map(|(_, checkpoint)| checkpoint));
+        let before = self.before();
         let rest = self.checkpoint.map(|(version, checkpoint)| CheckpointRest {
             reading: checkpoint.read(Columns::Files),
             version,
             timestamp: checkpoint.head.timestamp,
         });
-        let before = Before { base: self.base, protocol, metadata, files: FileList::default() };
-        Ok(TableView::streamed(self.tail.replayed(before)?, rest))
+        let (head, touched, added) = match self.behind {
+            Behind::Held(tail) => {
+                let (head, touched, added) = tail.into_parts();
+                (head, touched, Added::Held(added.into_iter()))
+            }
+            Behind::Outlined(outline, parts) => {
+                let (head, touched, times) = outline.into_parts();
+                (head, touched, Added::Read(CommitsRest { parts, times }))
+            }
+        };
+        Ok(TableView::streamed(head.onto(before)?, rest, touched, added))
     }
-}
 
-fn head(checkpoint: Option<&Checkpoint>) -> (Option<Arc<Protocol>>, Option<Arc<Metadata>>) {
-    let head = checkpoint.map(|checkpoint| &checkpoint.head);
-    let protocol = head.and_then(|head| head.protocol.clone()).map(Arc::new);
-    (protocol, head.and_then(|head| head.metadata.clone()).map(Arc::new))
+    /// What the checkpoint says of the table.
+    fn before(&self) -> BeforeHead {
+        let head = self.checkpoint.as_ref().map(|(_, checkpoint)| &checkpoint.head);
+        BeforeHead {
+            base: self.base,
+            protocol: head.and_then(|head| head.protocol.clone()).map(Arc::new),
+            metadata: head.and_then(|head| head.metadata.clone()).map(Arc::new),
+        }
+    }
 }
 
 /// Where a table's log lies.

@@ -1,6 +1,6 @@
 //! How actions add up: what commits make of the files before them, and what only a checkpoint keeps of them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
@@ -8,6 +8,7 @@ use delivery::timestamp::Timestamp;
 
 use super::actions::{CommitActions, TransactionAction};
 use super::files::FileList;
+use super::outline::{Digest, Touched};
 use super::{AddedFile, Base, File, Metadata, PartitionValues, Protocol, RemovedFile, Snapshot, key};
 
 /// What of a log does not show in a snapshot, but belongs into a checkpoint.
@@ -34,106 +35,124 @@ impl Ledger {
     }
 }
 
+/// What some commits in a row say of the table itself, a checkpoint perhaps the first of them.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    reached: Option<(u64, Timestamp)>,
+    protocol: Option<Protocol>,
+    metadata: Option<Metadata>,
+}
+
+impl Head {
+    /// Adds a commit, or a part of one.
+    pub(super) fn apply(&mut self, version: u64, commit: &mut CommitActions) {
+        self.reach(version, commit.timestamp);
+        self.protocol = commit.protocol.take().or_else(|| self.protocol.take());
+        self.metadata = commit.metadata.take().or_else(|| self.metadata.take());
+    }
+
+    /// The version that was reached, although no commit behind the base may have been needed for it.
+    pub(super) fn reach(&mut self, version: u64, timestamp: Timestamp) {
+        self.reached = Some((version, timestamp));
+    }
+
+    /// What the table is, from what it was before.
+    pub(super) fn onto(self, before: BeforeHead) -> Result<Reached, PortError> {
+        let lacks = |what: &'static str| PortError::new(PortErrorKind::InvalidData, "replay a table's log", what);
+        let (version, timestamp) = self.reached.ok_or_else(|| lacks("the log holds no commit"))?;
+        let protocol = self.protocol.map(Arc::new).or(before.protocol);
+        let metadata = self.metadata.map(Arc::new).or(before.metadata);
+        Ok(Reached {
+            version,
+            timestamp,
+            protocol: protocol.ok_or_else(|| lacks("the log holds no protocol action"))?,
+            metadata: metadata.ok_or_else(|| lacks("the log holds no metaData action"))?,
+            base: before.base,
+        })
+    }
+}
+
+/// A version without its files.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) version: u64,
+    pub(super) timestamp: Timestamp,
+    pub(super) protocol: Arc<Protocol>,
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) base: Base,
+}
+
 /// What some commits in a row come to, a checkpoint perhaps the first of them.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    head: Option<(u64, Timestamp)>,
-    protocol: Option<Protocol>,
-    metadata: Option<Metadata>,
-    /// The key of every file that was added or removed: an earlier entry of it in the base is void.
-    touched: HashSet<String>,
+    pub(super) head: Head,
+    /// An earlier entry of these files in the base is void.
+    touched: Touched,
     /// Added files by position; a later removal or addition of the file empties the place.
     added: Vec<Option<Arc<File>>>,
-    places: HashMap<String, usize>,
+    places: HashMap<Digest, usize>,
     partitions: Partitions,
-    /// About what the added files take in memory, those of empty places too.
+    /// About what all this takes in memory, the files of empty places too.
     kept_bytes: u64,
 }
 
+/// What a file that was touched takes in memory beside its entry.
+const TOUCHED_BYTES: u64 = 64;
+
 impl Replay {
     /// Adds the actions of one commit. Inside a commit the order of actions says nothing: removals go first.
-    pub(super) fn apply(&mut self, version: u64, commit: CommitActions) {
-        self.head = Some((version, commit.timestamp));
-        self.protocol = commit.protocol.or_else(|| self.protocol.take());
-        self.metadata = commit.metadata.or_else(|| self.metadata.take());
+    pub(super) fn apply(&mut self, version: u64, mut commit: CommitActions) {
+        self.head.apply(version, &mut commit);
+        self.kept_bytes += TOUCHED_BYTES * commit.removes.len() as u64;
         for remove in commit.removes {
-            let key = key(&remove.path, remove.deletion_vector.as_deref()).into_owned();
-            self.void(&key);
-            self.touched.insert(key);
+            let digest = self.touched.digest(&key(&remove.path, remove.deletion_vector.as_deref()));
+            self.void(digest);
+            self.touched.touch(digest, version);
         }
         for add in commit.adds {
             let file = self.partitions.file(add, version, commit.timestamp);
+            let digest = self.touched.digest(&file.key());
+            if self.has_added(digest, version) {
+                continue;
+            }
             self.kept_bytes += file.kept_bytes();
-            let key = file.key().into_owned();
-            self.void(&key);
-            self.touched.insert(key.clone());
-            self.places.insert(key, self.added.len());
+            self.void(digest);
+            self.touched.touch(digest, version);
+            self.places.insert(digest, self.added.len());
             self.added.push(Some(Arc::new(file)));
         }
     }
 
-    fn void(&mut self, key: &str) {
-        if let Some(place) = self.places.remove(key)
+    /// Whether this version added the file already, which it must not say twice.
+    fn has_added(&self, digest: Digest, version: u64) -> bool {
+        let place = self.places.get(&digest).and_then(|place| self.added.get(*place));
+        place.and_then(Option::as_ref).is_some_and(|file| file.version == version)
+    }
+
+    fn void(&mut self, digest: Digest) {
+        if let Some(place) = self.places.remove(&digest)
             && let Some(slot) = self.added.get_mut(place)
         {
             *slot = None;
         }
     }
 
-    /// About what the added files take in memory.
+    /// About what it takes in memory.
     pub(super) fn kept_bytes(&self) -> u64 {
         self.kept_bytes
     }
 
-    /// The version that was reached although no commit behind the base was needed for it.
-    pub(super) fn reach(&mut self, version: u64, timestamp: Timestamp) {
-        self.head = Some((version, timestamp));
-    }
-
     /// The snapshot that these commits make of what was before them.
     pub(super) fn onto(self, before: Before) -> Result<Snapshot, PortError> {
-        let files = before.files.clone();
-        let replayed = self.replayed(before)?;
-        let added = replayed.added.into_iter().flatten().collect();
-        Ok(Snapshot {
-            version: replayed.version,
-            timestamp: replayed.timestamp,
-            protocol: replayed.protocol,
-            metadata: replayed.metadata,
-            base: replayed.base,
-            files: files.changed(&replayed.touched, added),
-        })
+        let Reached { version, timestamp, protocol, metadata, base } = self.head.onto(before.head)?;
+        let files = before.files.changed(&self.touched, self.added.into_iter().flatten().collect());
+        Ok(Snapshot { version, timestamp, protocol, metadata, base, files })
     }
 
-    /// What these commits come to, the files of before left out.
-    pub(super) fn replayed(self, before: Before) -> Result<Replayed, PortError> {
-        let lacks = |what: &'static str| PortError::new(PortErrorKind::InvalidData, "replay a table's log", what);
-        let (version, timestamp) = self.head.ok_or_else(|| lacks("the log holds no commit"))?;
-        let protocol = self.protocol.map(Arc::new).or(before.protocol);
-        let metadata = self.metadata.map(Arc::new).or(before.metadata);
-        Ok(Replayed {
-            version,
-            timestamp,
-            protocol: protocol.ok_or_else(|| lacks("the log holds no protocol action"))?,
-            metadata: metadata.ok_or_else(|| lacks("the log holds no metaData action"))?,
-            base: before.base,
-            touched: self.touched,
-            added: self.added,
-        })
+    /// The parts: what is said of the table, the files whose entries before are void, and the files that were added.
+    pub(super) fn into_parts(self) -> (Head, Touched, Vec<Option<Arc<File>>>) {
+        (self.head, self.touched, self.added)
     }
-}
-
-/// A version, with what its commits say of the files before them and the files that they added.
-#[derive(Debug)]
-pub(super) struct Replayed {
-    pub(super) version: u64,
-    pub(super) timestamp: Timestamp,
-    pub(super) protocol: Arc<Protocol>,
-    pub(super) metadata: Arc<Metadata>,
-    pub(super) base: Base,
-    /// The keys of files that have no place before.
-    pub(super) touched: HashSet<String>,
-    pub(super) added: Vec<Option<Arc<File>>>,
 }
 
 /// From actions to files. Files that follow each other mostly have the same partition: one copy serves them.
@@ -164,19 +183,21 @@ impl Partitions {
 /// What some commits are replayed onto: nothing, a checkpoint, or a kept snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Before {
+    pub(super) head: BeforeHead,
+    pub(super) files: FileList,
+}
+
+/// What was before some commits, but for files.
+#[derive(Debug, Default)]
+pub(super) struct BeforeHead {
     pub(super) base: Base,
     pub(super) protocol: Option<Arc<Protocol>>,
     pub(super) metadata: Option<Arc<Metadata>>,
-    pub(super) files: FileList,
 }
 
 impl From<&Snapshot> for Before {
     fn from(snapshot: &Snapshot) -> Self {
-        Self {
-            base: snapshot.base,
-            protocol: Some(snapshot.protocol.clone()),
-            metadata: Some(snapshot.metadata.clone()),
-            files: snapshot.files.clone(),
-        }
+        let (protocol, metadata) = (Some(snapshot.protocol.clone()), Some(snapshot.metadata.clone()));
+        Self { head: BeforeHead { base: snapshot.base, protocol, metadata }, files: snapshot.files.clone() }
     }
 }

@@ -22,6 +22,7 @@ use super::*;
 mod checkpoints;
 mod forms;
 mod histories;
+mod large;
 mod open;
 
 const PATH: &str = "connectors/acme/WF_A__V1";

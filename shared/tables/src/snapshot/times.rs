@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
-use super::actions::commit_time;
+use super::TableReader;
+use super::commits::find_commit;
 use super::listing::{Listing, missing};
-use super::{TableReader, reader};
 
 /// On which side of a time a version is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +102,8 @@ impl TableReader {
 
     /// When a version was committed; a version of which only a checkpoint is left has the checkpoint's time.
     async fn time(&self, path: &str, listing: &Listing, version: u64) -> Result<Timestamp, PortError> {
-        match reader::bytes(&*self.store, path, version).await? {
-            Some((text, modified)) => commit_time(&text, modified),
+        match find_commit(&self.store, path, version).await? {
+            Some(lines) => lines.time().await,
             None => listing
                 .complete(version)
                 .find(|checkpoint| checkpoint.version == version)

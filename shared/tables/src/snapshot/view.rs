@@ -1,16 +1,21 @@
 //! A table opened for reading its files, a few thousand at a time: from what is kept, or straight from a checkpoint.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use delivery::ports::PortError;
 use delivery::timestamp::Timestamp;
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
 
-use super::replay::{Partitions, Replayed};
+use super::actions::CommitActions;
+use super::outline::Touched;
+use super::replay::{Partitions, Reached};
 use super::{File, Metadata, Protocol, Snapshot};
 use crate::checkpoint::Reading;
 
-/// The most files that are handed out at once behind a checkpoint.
+/// The most files that are handed out at once of those that are held.
 const FILES_AT_ONCE: usize = 1_024;
 
 /// Where a listing of files begins: the checkpoint it is based on, so that pages made by other processes keep one order.
@@ -29,8 +34,8 @@ pub struct Counts {
 
 /// A table at one version, and a place in the list of its files.
 ///
-/// The view of a table that is too large to keep holds what the commits behind its checkpoint did, and a few thousand
-/// files of the checkpoint: its memory grows with the former only.
+/// The view of a table that is too large to keep holds a few thousand files at a time. What the commits behind its
+/// checkpoint added is held too if it is small; else they are read twice, first for what of them is void.
 #[derive(Debug)]
 pub struct TableView {
     /// The table version.
@@ -59,9 +64,32 @@ enum Rest {
 #[derive(Debug)]
 struct Streamed {
     checkpoint: Option<CheckpointRest>,
-    touched: HashSet<String>,
-    added: std::vec::IntoIter<Option<Arc<File>>>,
+    touched: Touched,
+    added: Added,
     partitions: Partitions,
+}
+
+/// The files that commits added.
+#[derive(Debug)]
+pub(super) enum Added {
+    /// They are here; those that are void have left their places empty.
+    Held(std::vec::IntoIter<Option<Arc<File>>>),
+    /// They are read, those that are void too.
+    Read(CommitsRest),
+}
+
+/// Commits under way.
+pub(super) struct CommitsRest {
+    /// Parts of commits by version, in order.
+    pub(super) parts: BoxStream<'static, Result<(u64, CommitActions), PortError>>,
+    /// When commits were made whose parts do not say it all alike.
+    pub(super) times: BTreeMap<u64, Timestamp>,
+}
+
+impl fmt::Debug for CommitsRest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitsRest").field("times", &self.times).finish_non_exhaustive()
+    }
 }
 
 /// A checkpoint under way.
@@ -85,10 +113,15 @@ impl TableView {
         }
     }
 
-    pub(super) fn streamed(replayed: Replayed, checkpoint: Option<CheckpointRest>) -> Self {
-        let Replayed { version, timestamp, protocol, metadata, base, touched, added } = replayed;
+    pub(super) fn streamed(
+        reached: Reached,
+        checkpoint: Option<CheckpointRest>,
+        touched: Touched,
+        added: Added,
+    ) -> Self {
+        let Reached { version, timestamp, protocol, metadata, base } = reached;
         let partitions = Partitions::default();
-        let rest = Rest::Streamed(Box::new(Streamed { checkpoint, touched, added: added.into_iter(), partitions }));
+        let rest = Rest::Streamed(Box::new(Streamed { checkpoint, touched, added, partitions }));
         Self { version, timestamp, protocol, metadata, base, counts: None, rest }
     }
 
@@ -97,8 +130,8 @@ impl TableView {
     ///
     /// # Errors
     ///
-    /// Only while a table is read that is too large to keep: `InvalidData` if the checkpoint cannot be understood,
-    /// `NotFound` if it was cleaned up meanwhile, else what the store failed with.
+    /// Only while a table is read that is too large to keep: `InvalidData` if the log cannot be understood, `NotFound` if
+    /// it was cleaned up meanwhile, else what the store failed with.
     pub async fn next_files(&mut self) -> Result<Vec<Arc<File>>, PortError> {
         match &mut self.rest {
             Rest::Kept { snapshot, next_chunk } => {
@@ -120,11 +153,23 @@ impl Streamed {
             };
             let (version, timestamp) = (checkpoint.version, checkpoint.timestamp);
             let files = actions.adds.into_iter().map(|add| self.partitions.file(add, version, timestamp));
-            let files: Vec<_> = files.filter(|file| !self.touched.contains(&*file.key())).map(Arc::new).collect();
+            let files: Vec<_> = files.filter(|file| !self.touched.voids(file)).map(Arc::new).collect();
             if !files.is_empty() {
                 return Ok(files);
             }
         }
-        Ok(self.added.by_ref().flatten().take(FILES_AT_ONCE).collect())
+        let commits = match &mut self.added {
+            Added::Held(files) => return Ok(files.by_ref().flatten().take(FILES_AT_ONCE).collect()),
+            Added::Read(commits) => commits,
+        };
+        while let Some((version, part)) = commits.parts.try_next().await? {
+            let timestamp = commits.times.get(&version).copied().unwrap_or(part.timestamp);
+            let files = part.adds.into_iter().map(|add| self.partitions.file(add, version, timestamp));
+            let files: Vec<_> = files.filter(|file| self.touched.admits(file)).map(Arc::new).collect();
+            if !files.is_empty() {
+                return Ok(files);
+            }
+        }
+        Ok(Vec::new())
     }
 }

@@ -4,9 +4,14 @@ use super::forms::Form;
 use super::open::{all_files, all_paths, with_vector};
 use super::*;
 
-/// A reader that keeps nothing: every table is too large for it.
+/// A reader that keeps so many bytes of a table.
+pub(super) fn keeping(store: &Arc<Counted>, table_max: u64) -> TableReader {
+    TableReader::keeping(store.clone(), KeptBytes { together_max: table_max, table_max })
+}
+
+/// A reader that keeps nothing: every table is too large for it, and every commit.
 pub(super) fn streaming(store: &Arc<Counted>) -> TableReader {
-    TableReader::keeping(store.clone(), KeptBytes { together_max: 0, table_max: 0 })
+    keeping(store, 0)
 }
 
 async fn files_at(store: &Arc<Counted>, version: u64) -> Vec<Arc<File>> {
@@ -106,7 +111,7 @@ async fn a_table_opened_again_costs_one_request_and_a_kept_version_none() {
     assert_eq!(store.requests(), (0, 0));
     reader.open(PATH, Some(9), Some(Base(None))).await.unwrap();
     assert_eq!(store.requests(), (10, 1), "another order is read from its beginning");
-    streaming(&store).open(PATH, Some(9), Some(Base(Some(7)))).await.unwrap();
+    keeping(&store, 1_000).open(PATH, Some(9), Some(Base(Some(7)))).await.unwrap();
     assert_eq!(store.requests(), (3, 1), "a base needs no hint");
 }
 
@@ -120,7 +125,7 @@ async fn a_log_of_three_thousand_commits_is_read_with_and_without_its_beginning(
     store.checkpoint(2_990, &files, Form::V2Json).await;
     store.lose(0..2_980).await;
     store.requests();
-    for reader in [reader(&store), streaming(&store)] {
+    for reader in [reader(&store), keeping(&store, 10_000)] {
         let view = reader.open(PATH, None, None).await.unwrap();
         assert_eq!(store.requests(), (13, 1), "no hint; a file, two sidecars, nine commits");
         assert_eq!(all_paths(view).await, (0..3_000).map(|file| format!("f{file}")).collect::<Vec<_>>());

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::checkpoints::streaming;
+use super::checkpoints::keeping;
 use super::forms::Form;
 use super::open::{all_files, with_vector};
 use super::*;
@@ -13,17 +13,37 @@ enum Event {
     Commit {
         adds: Vec<(u8, bool)>,
         removes: Vec<u8>,
+        style: Style,
     },
     Checkpoint(usize),
     /// A warm reader looks.
     Look,
 }
 
+/// How a commit says the same.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    /// A file that is there may be added again without being removed.
+    enters_again: bool,
+    removes_last: bool,
+    /// So large that it is read in parts: something that no reader needs lies between these actions.
+    parted_at: Option<usize>,
+}
+
+fn style() -> impl Strategy<Value = Style> {
+    let parted_at = proptest::option::weighted(0.2, 0..6_usize);
+    (any::<bool>(), any::<bool>(), parted_at).prop_map(|(enters_again, removes_last, parted_at)| Style {
+        enters_again,
+        removes_last,
+        parted_at,
+    })
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let adds = proptest::collection::vec((0..24_u8, proptest::bool::weighted(0.2)), 0..5);
     prop_oneof![
-        6 => (adds, proptest::collection::vec(0..24_u8, 0..3))
-            .prop_map(|(adds, removes)| Event::Commit { adds, removes }),
+        6 => (adds, proptest::collection::vec(0..24_u8, 0..3), style())
+            .prop_map(|(adds, removes, style)| Event::Commit { adds, removes, style }),
         2 => (0..Form::ALL.len()).prop_map(Event::Checkpoint),
         1 => Just(Event::Look),
     ]
@@ -45,7 +65,7 @@ async fn live(events: Vec<Event>) {
     for event in events {
         let newest = models.len() as u64 - 1;
         match event {
-            Event::Commit { adds, removes } => {
+            Event::Commit { adds, removes, style } => {
                 let version = newest + 1;
                 let mut model = models.last().unwrap().clone();
                 let mut actions = Vec::new();
@@ -63,12 +83,22 @@ async fn live(events: Vec<Event>) {
                     if actions.iter().any(|action| action["add"]["path"] == path.as_str()) {
                         continue;
                     }
-                    take(&path, &mut model, &mut actions);
                     let vector = has_vector.then(|| place(version));
+                    if style.enters_again && vector.is_none() {
+                        model.retain(|known| *known != (path.clone(), None));
+                    }
+                    take(&path, &mut model, &mut actions);
                     actions.push(vector.as_ref().map_or_else(|| add(&path), |vector| with_vector(add(&path), vector)));
                     model.push((path, vector));
                 }
+                if style.removes_last {
+                    actions.sort_by_key(|action| action.get("remove").is_some());
+                }
                 actions.push(json!({"commitInfo": {"timestamp": 1_000 + version}}));
+                if let Some(at) = style.parted_at {
+                    let filler = json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(600_000)}});
+                    actions.insert(at.min(actions.len()), filler);
+                }
                 store.write(PATH, version, &actions).await;
                 models.push(model);
             }
@@ -90,9 +120,13 @@ async fn live(events: Vec<Event>) {
             let cold = reader(&store);
             let kept = all_files(cold.open(PATH, Some(version), Some(*base)).await.unwrap()).await;
             let again = all_files(cold.open(PATH, Some(version), Some(*base)).await.unwrap()).await;
-            let streamed = all_files(streaming(&store).open(PATH, Some(version), Some(*base)).await.unwrap()).await;
+            // Nothing is held; what some commits add; what some more do.
+            for table_max in [0, 700, 2_000] {
+                let reader = keeping(&store, table_max);
+                let streamed = all_files(reader.open(PATH, Some(version), Some(*base)).await.unwrap()).await;
+                assert_eq!(kept, streamed, "{version} {base:?} {table_max}");
+            }
             let warmed = all_files(warm.open(PATH, Some(version), Some(*base)).await.unwrap()).await;
-            assert_eq!(kept, streamed, "{version} {base:?}");
             assert_eq!(kept, again, "{version} {base:?}");
             assert_eq!(kept, warmed, "{version} {base:?}");
             let name = |file: &Arc<File>| {

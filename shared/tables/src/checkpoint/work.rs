@@ -8,13 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf as _, Bytes};
 use delivery::ports::{PortError, PortErrorKind};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use tokio::sync::mpsc;
 
-use crate::log::port_error;
+use crate::object::Object;
 
 /// What all windows of one object hold together.
 const HELD_BYTES: usize = 12 << 20;
@@ -29,30 +27,6 @@ const WINDOW_BYTES_MIN: usize = 64 << 10;
 const PART_BYTES_MAX: usize = 64 << 20;
 
 const OPERATION: &str = "read a checkpoint";
-
-/// An object of a store, perhaps in memory.
-#[derive(Debug, Clone)]
-pub(super) struct Object {
-    pub(super) store: Arc<dyn ObjectStore>,
-    pub(super) location: Path,
-    pub(super) size: u64,
-    pub(super) whole: Option<Bytes>,
-}
-
-impl Object {
-    /// Fetches the whole object.
-    pub(super) async fn load(mut self) -> Result<Self, PortError> {
-        let found = self.store.get(&self.location).await.map_err(|error| port_error(OPERATION, error))?;
-        let bytes = found.bytes().await.map_err(|error| port_error(OPERATION, error))?;
-        self.size = bytes.len() as u64;
-        self.whole = Some(bytes);
-        Ok(self)
-    }
-
-    async fn fetch(&self, range: Range<u64>) -> Result<Bytes, PortError> {
-        self.store.get_range(&self.location, range).await.map_err(|error| port_error(OPERATION, error))
-    }
-}
 
 enum Message<T> {
     /// The thread waits for these bytes.
@@ -167,7 +141,7 @@ struct Window {
 impl Ranged {
     fn new(object: &Object, ask: Ask) -> Self {
         let held = Held { window_bytes: WINDOW_BYTES_MAX, windows: BTreeMap::new(), bytes: 0, uses: 0 };
-        Self(Arc::new(Shared { size: object.size, whole: object.whole.clone(), ask, held: Mutex::new(held) }))
+        Self(Arc::new(Shared { size: object.size, whole: object.whole().cloned(), ask, held: Mutex::new(held) }))
     }
 
     /// Chooses the windows so that each of so many columns can have one.
