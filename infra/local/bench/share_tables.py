@@ -5,10 +5,12 @@ usage: share_tables.py make FOLDER FILES [FILES ...]     writes FOLDER/files_<FI
 
 The data files that the logs name do not exist: neither side of the comparison reads one. Everything else is as a
 publisher leaves it: statistics of every column, commits of up to 1,000 files, a checkpoint, and one commit behind it.
+Of the largest table there is FOLDER/commits_<FILES>, too: the same without the checkpoint.
 """
 
 import json
 import pathlib
+import shutil
 import sys
 import time
 import uuid
@@ -93,8 +95,11 @@ def open_and_list(table):
 
 match sys.argv[1:]:
     case ["make", folder, *sizes]:
+        folder, sizes = pathlib.Path(folder), [int(size) for size in sizes]
         for size in sizes:
-            make(pathlib.Path(folder), int(size))
+            make(folder, size)
+        checkpoint = shutil.ignore_patterns("*.checkpoint.parquet", "_last_checkpoint")
+        shutil.copytree(folder / f"files_{max(sizes)}", folder / f"commits_{max(sizes)}", ignore=checkpoint)
         print("{}")
     case ["open", table, rounds]:
         seen = [open_and_list(table) for _ in range(int(rounds))]
