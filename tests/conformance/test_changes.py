@@ -27,9 +27,9 @@ def padded(table, rows):
 
 
 @rule("CDF-01", f"{PROTOCOL} Read Change Data Feed from a Table", needs=("cdf", "known-timestamps"))
-def test_the_feed_holds_exactly_the_changes_of_its_versions(server, table, grown, fetcher):
+def test_the_feed_holds_exactly_the_changes_of_its_versions(server, table, grown, truth, fetcher):
     """For every range of versions, the rows of the lines are the changes, with their kind, version and commit time."""
-    for each in (table, grown):
+    for each in (table, grown, truth.table("alpha.logs.large_commits")):
         for first in each.versions:
             for last in [version for version in each.versions if version >= first] + [None]:
                 answer = server.changes(each, startingVersion=first, endingVersion=last).ok()

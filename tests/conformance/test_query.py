@@ -236,3 +236,12 @@ def test_a_checkpoint_of_any_kind_gives_the_same_rows(server, truth, fetcher, na
     """A table is read right through a classic, a multi-part or a V2 checkpoint, also when older commits are gone."""
     table = truth.table(f"alpha.logs.{name}")
     assert fetcher.rows(table, server.query(table).ok()) == table.rows()
+
+
+@rule("QRY-22", f"{PROTOCOL} Read Data from a Table")
+def test_commits_of_megabytes_are_read_whole(server, truth, fetcher):
+    """A table is read right from commits of several megabytes; a file that was entered again is told once."""
+    table = truth.table("alpha.logs.large_commits")
+    answer = server.query(table).ok()
+    assert len(answer.files) == table.files()
+    assert fetcher.rows(table, answer) == table.rows()
