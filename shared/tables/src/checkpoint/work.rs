@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::object::Object;
 
 /// What all windows of one object hold together.
-const HELD_BYTES: usize = 12 << 20;
+const HELD_BYTES: usize = 8 << 20;
 
 /// The largest window: what is read ahead in a column.
 const WINDOW_BYTES_MAX: usize = 1 << 20;
@@ -144,9 +144,9 @@ impl Ranged {
         Self(Arc::new(Shared { size: object.size, whole: object.whole().cloned(), ask, held: Mutex::new(held) }))
     }
 
-    /// Chooses the windows so that each of so many columns can have one.
+    /// Chooses the windows so that each of so many columns can have one, and one of them another.
     pub(super) fn share_among(&self, columns: usize) {
-        let window = HELD_BYTES / columns.max(1);
+        let window = HELD_BYTES / (columns + 1);
         self.held().window_bytes = window.clamp(WINDOW_BYTES_MIN, WINDOW_BYTES_MAX);
     }
 
