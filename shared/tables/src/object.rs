@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
+use futures::TryStreamExt as _;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use object_store::{GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _};
 
 use crate::log::port_error;
 
@@ -28,12 +29,11 @@ impl Object {
         Self { store: store.clone(), location: listed.location, size: listed.size, first: Bytes::new() }
     }
 
-    /// Asks for an object, fetches it whole if it is not larger than `whole_max` bytes, and says when it was written;
-    /// `None` if it is not there.
+    /// Asks for an object, fetches so many bytes of the beginning, and says when it was written; `None` if it is not there.
     pub(crate) async fn find(
         store: &Arc<dyn ObjectStore>,
         location: Path,
-        whole_max: u64,
+        bytes: u64,
     ) -> Result<Option<(Self, Timestamp)>, PortError> {
         let found = match store.get(&location).await {
             Ok(found) => found,
@@ -41,10 +41,11 @@ impl Object {
             Err(error) => return Err(port_error(OPERATION, error)),
         };
         let (size, modified) = (found.meta.size, modified(&found.meta)?);
-        let first = match size <= whole_max {
-            true => found.bytes().await.map_err(|error| port_error(OPERATION, error))?,
-            false => Bytes::new(),
+        let first = match size <= bytes {
+            true => found.bytes().await,
+            false => beginning(found, bytes).await,
         };
+        let first = first.map_err(|error| port_error(OPERATION, error))?;
         Ok(Some((Self { store: store.clone(), location, size, first }, modified)))
     }
 
@@ -64,6 +65,9 @@ impl Object {
 
     /// Fetches bytes, all of them or an error.
     pub(crate) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, PortError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
         let wanted = range.end - range.start;
         let found = self.store.get_range(&self.location, range).await.map_err(|error| port_error(OPERATION, error))?;
         if found.len() as u64 == wanted {
@@ -76,6 +80,18 @@ impl Object {
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         (self.first.len() as u64 == self.size).then_some(&self.first)
     }
+}
+
+/// So many bytes of what begins to come; the rest is not waited for.
+async fn beginning(found: GetResult, bytes: u64) -> object_store::Result<Bytes> {
+    let (mut stream, mut first) = (found.into_stream(), BytesMut::new());
+    while (first.len() as u64) < bytes
+        && let Some(some) = stream.try_next().await?
+    {
+        first.extend_from_slice(&some);
+    }
+    first.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+    Ok(first.freeze())
 }
 
 /// When an object was written.

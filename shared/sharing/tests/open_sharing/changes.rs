@@ -291,6 +291,7 @@ async fn a_commit_too_large_to_hold_is_told_whole_and_in_pages_of_any_size() {
     let count = |word: &str| whole.iter().filter(|line| line.0 == word).count();
     assert_eq!((count("add"), count("remove"), count("cdf")), (1_101, 100, 1));
     assert_eq!(whole.last().unwrap().0, "cdf");
+    assert!(whole[..1_200].is_sorted_by_key(|line| line.0 == "remove"), "in the order of a commit that is small");
     for max_files in [250, 298, 1_024, 1_200, 1_201] {
         let (mut paged, mut token) = (Vec::new(), String::new());
         for _ in 0..6 {

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use delivery::ports::PortError;
 use delivery::timestamp::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::actions::{CommitActions, commit_time, unreadable};
 use crate::object::Object;
@@ -27,13 +28,20 @@ pub(crate) struct ActionLines {
     /// What was fetched and not read.
     text: Bytes,
     fetched: u64,
+    /// What keeps others from being fetched ahead while this is in memory.
+    _ahead: Option<OwnedSemaphorePermit>,
 }
 
 impl ActionLines {
     /// The lines of an object that was written then.
     pub(crate) fn new(object: Object, modified: Timestamp) -> Self {
         let (text, fetched) = (object.first.clone(), object.first.len() as u64);
-        Self { object, modified, timestamp: modified, text, fetched }
+        Self { object, modified, timestamp: modified, text, fetched, _ahead: None }
+    }
+
+    /// Keeps a permit as long as the lines are here.
+    pub(super) fn with(self, ahead: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _ahead: ahead, ..self }
     }
 
     /// The same from the beginning.
@@ -63,23 +71,18 @@ impl ActionLines {
         Ok(Some(actions))
     }
 
-    /// All actions that were not read yet, at once; `None` if they take more memory than that.
+    /// All actions that were not read yet, at once.
     ///
     /// # Errors
     ///
     /// As [`ActionLines::next`].
-    pub(super) async fn all(mut self, bytes_max: u64) -> Result<Option<CommitActions>, PortError> {
+    pub(super) async fn all(mut self) -> Result<CommitActions, PortError> {
         let mut all = CommitActions::at(self.timestamp);
-        let mut kept_bytes = 0;
         while let Some(some) = self.next().await? {
-            kept_bytes += some.kept_bytes();
-            if kept_bytes > bytes_max {
-                return Ok(None);
-            }
             all.join(some);
         }
         all.timestamp = self.timestamp;
-        Ok(Some(all))
+        Ok(all)
     }
 
     /// When the commit was made; reads no other action, and no more than it needs.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{DeletionVector, Metadata, PartitionValues, Protocol};
 
-/// The actions of one commit, or of a part of a checkpoint.
+/// The actions of a commit or a checkpoint, or of a part of one.
 #[derive(Debug)]
 pub(crate) struct CommitActions {
     pub(crate) timestamp: Timestamp,
@@ -183,7 +183,7 @@ impl CommitActions {
         }
     }
 
-    /// Adds another part of the same checkpoint.
+    /// Adds another part of the same commit or checkpoint; the time stays what it is.
     pub(crate) fn join(&mut self, part: Self) {
         self.protocol = part.protocol.or_else(|| self.protocol.take());
         self.metadata = part.metadata.or_else(|| self.metadata.take());
@@ -197,16 +197,6 @@ impl CommitActions {
     /// Forgets all but what a checkpoint says of the table.
     pub(crate) fn keep_head(&mut self) {
         (self.removes, self.adds, self.transactions) = (Vec::new(), Vec::new(), Vec::new());
-    }
-
-    /// About what the actions of files take in memory.
-    pub(super) fn kept_bytes(&self) -> u64 {
-        let added: u64 = self.adds.iter().map(AddedFile::kept_bytes).sum();
-        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let removed = |remove: &RemovedFile| size_of::<RemovedFile>() + remove.path.len() + text(&remove.stats);
-        let removed: usize = self.removes.iter().map(removed).sum();
-        let changed: usize = self.changes.iter().map(|change| size_of::<ChangeFile>() + change.path.len()).sum();
-        added + (removed + changed) as u64
     }
 
     /// Reads lines of a log entry. `modified` is the commit's time if they do not say one.

@@ -1,4 +1,4 @@
-//! Commits one after the other: small ones are fetched side by side, large ones a part at a time.
+//! Commits one after the other: small ones are fetched whole and side by side, large ones a part at a time.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use delivery::timestamp::Timestamp;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
+use tokio::sync::Semaphore;
 
 use super::action_lines::ActionLines;
 use super::actions::CommitActions;
-use super::listing::{LargeCommits, missing};
+use super::listing::{ListedCommits, missing};
 use super::reader::log_file;
 use super::{AddedFile, ChangeFile, Metadata, Protocol, RemovedFile, TableReader};
 use crate::object::{self, Object};
@@ -19,8 +20,14 @@ use crate::object::{self, Object};
 /// Commits that are fetched at once.
 const FETCHES_AT_ONCE: usize = 16;
 
-/// A commit that is not larger is fetched whole; of a larger one so much before it is read.
-pub(super) const WHOLE_BYTES_MAX: u64 = 512 << 10;
+/// Of a commit whose size is known so much is fetched before it is read.
+pub(super) const LISTED_BYTES: u64 = 4 << 20;
+
+/// Of a commit whose size is not known so much is fetched before it is read.
+const UNLISTED_BYTES: u64 = 512 << 10;
+
+/// What is fetched before it is read, of all commits of one reading.
+const AHEAD_BYTES: u64 = 8 << 20;
 
 /// What one version of a table changed, or a part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +67,8 @@ impl Commit {
 
 impl TableReader {
     /// The commits of these versions of the table at `path`, in order; some are fetched side by side. One that is too
-    /// large to hold comes in parts of a thousand files, the first of which says what is new but for files. After an
-    /// error there is nothing to rely on.
+    /// large to hold comes in parts of a thousand files: first what is new but for files, then all files that joined, then
+    /// all that left. After an error there is nothing to rely on.
     ///
     /// # Errors
     ///
@@ -72,38 +79,39 @@ impl TableReader {
         path: &str,
         versions: RangeInclusive<u64>,
     ) -> impl Stream<Item = Result<Commit, PortError>> + Send + use<> {
-        let commits = open_commits(self.store.clone(), path, versions, LargeCommits::default());
+        let commits = open_commits(self.store.clone(), path, versions, ListedCommits::default());
         commits.and_then(|(version, lines)| told(version, lines)).try_flatten()
     }
 }
 
-/// A commit as it is told: whole, or in parts behind a first look at all of it.
+/// A commit as it is told: whole, or in parts behind a first look at all of it. Tokens of pages count on the order.
 async fn told(version: u64, lines: ActionLines) -> Result<BoxStream<'static, Result<Commit, PortError>>, PortError> {
-    let mut parts = lines.again();
-    let mut whole = CommitActions::at(lines.timestamp());
     if lines.are_here() {
-        while let Some(part) = parts.next().await? {
-            whole.join(part);
-        }
-        whole.timestamp = parts.timestamp();
+        let whole = lines.all().await?;
         return Ok(stream::once(async move { Ok(Commit::of(version, whole)) }).boxed());
     }
-    let mut has_changes = false;
-    while let Some(part) = parts.next().await? {
+    let mut look = lines.again();
+    let mut head = CommitActions::at(lines.timestamp());
+    let (mut has_changes, mut has_removes) = (false, false);
+    while let Some(part) = look.next().await? {
         has_changes |= !part.changes.is_empty();
-        whole.join(CommitActions {
-            protocol: part.protocol,
-            metadata: part.metadata,
-            ..CommitActions::at(part.timestamp)
-        });
+        has_removes |= !part.removes.is_empty();
+        let (protocol, metadata) = (part.protocol, part.metadata);
+        head.join(CommitActions { protocol, metadata, ..CommitActions::at(part.timestamp) });
     }
-    let timestamp = parts.timestamp();
-    let head = Commit { timestamp, has_changes, ..Commit::of(version, whole) };
-    let files = actions_of(lines).map_ok(move |part| {
-        let part = CommitActions { timestamp, protocol: None, metadata: None, ..part };
-        Commit { has_changes, ..Commit::of(version, part) }
+    let timestamp = look.timestamp();
+    let part_of = move |actions| Ok(Commit { timestamp, has_changes, ..Commit::of(version, actions) });
+    let removes = has_removes.then(|| lines.again());
+    let joined = actions_of(lines).map_ok(|CommitActions { adds, changes, timestamp, .. }| CommitActions {
+        adds,
+        changes,
+        ..CommitActions::at(timestamp)
     });
-    Ok(stream::once(async move { Ok(head) }).chain(files).boxed())
+    let left = stream::iter(removes.map(actions_of))
+        .flatten()
+        .map_ok(|CommitActions { removes, timestamp, .. }| CommitActions { removes, ..CommitActions::at(timestamp) });
+    let parts = stream::once(async move { Ok(head) }).chain(joined).chain(left);
+    Ok(parts.and_then(move |actions| std::future::ready(part_of(actions))).boxed())
 }
 
 /// The parts of the commits of these versions, in order, each with its version.
@@ -111,47 +119,70 @@ pub(super) fn parts_of_commits(
     store: Arc<dyn ObjectStore>,
     path: &str,
     versions: RangeInclusive<u64>,
-    large: LargeCommits,
+    listed: ListedCommits,
 ) -> impl Stream<Item = Result<(u64, CommitActions), PortError>> + Send + use<> {
-    let commits = open_commits(store, path, versions, large);
+    let commits = open_commits(store, path, versions, listed);
     commits.map_ok(|(version, lines)| actions_of(lines).map_ok(move |part| (version, part))).try_flatten()
 }
 
-/// The commits of these versions, in order, each with its version. The beginnings of some are fetched side by side.
+/// The commits of these versions, in order, each with its version. The beginnings of some are fetched side by side: of
+/// small ones all, of large ones few at once.
 pub(super) fn open_commits(
     store: Arc<dyn ObjectStore>,
     path: &str,
     versions: RangeInclusive<u64>,
-    large: LargeCommits,
+    listed: ListedCommits,
 ) -> impl Stream<Item = Result<(u64, ActionLines), PortError>> + Send + use<> {
     let path = path.to_owned();
+    // Permits of 1 KiB. They are given in the order of the versions, so the next to be read always gets its own.
+    let ahead = Arc::new(Semaphore::new(kibibytes(AHEAD_BYTES) as usize));
     let opened = versions.map(move |version| {
-        let (store, path, listed) = (store.clone(), path.clone(), large.get(&version).cloned());
+        let (store, path, ahead) = (store.clone(), path.clone(), ahead.clone());
+        let listed = listed.get(&version).cloned();
         async move {
+            let first = listed.as_ref().map_or(UNLISTED_BYTES, |listed| listed.size.min(LISTED_BYTES));
+            let permit = ahead.acquire_many_owned(kibibytes(first)).await.ok();
             let lines = match listed {
                 Some(listed) => {
                     let modified = object::modified(&listed)?;
-                    ActionLines::new(Object::listed(&store, listed).begin(WHOLE_BYTES_MAX).await?, modified)
+                    ActionLines::new(Object::listed(&store, listed).begin(first).await?, modified)
                 }
-                None => find_commit(&store, &path, version)
+                None => find_commit(&store, &path, version, first)
                     .await?
                     .ok_or_else(|| missing("a version of the table's log is not there"))?,
             };
-            Ok((version, lines))
+            Ok((version, lines.with(permit)))
         }
     });
     stream::iter(opened).buffered(FETCHES_AT_ONCE)
 }
 
-/// A commit, fetched whole if it is small; `None` if it is not there.
+fn kibibytes(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX)
+}
+
+/// A commit of which so many bytes are fetched; `None` if it is not there.
 pub(super) async fn find_commit(
     store: &Arc<dyn ObjectStore>,
     path: &str,
     version: u64,
+    bytes: u64,
 ) -> Result<Option<ActionLines>, PortError> {
     let location = log_file(path, &format!("{version:020}.json"))?;
-    let found = Object::find(store, location, WHOLE_BYTES_MAX).await?;
+    let found = Object::find(store, location, bytes).await?;
     Ok(found.map(|(object, modified)| ActionLines::new(object, modified)))
+}
+
+/// When the commit of a version was made; `None` if it is not there.
+pub(super) async fn time_of_commit(
+    store: &Arc<dyn ObjectStore>,
+    path: &str,
+    version: u64,
+) -> Result<Option<Timestamp>, PortError> {
+    match find_commit(store, path, version, UNLISTED_BYTES).await? {
+        Some(lines) => lines.time().await.map(Some),
+        None => Ok(None),
+    }
 }
 
 fn actions_of(lines: ActionLines) -> impl Stream<Item = Result<CommitActions, PortError>> + Send {

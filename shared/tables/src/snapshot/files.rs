@@ -19,7 +19,7 @@ impl File {
 }
 
 impl AddedFile {
-    /// About what the file takes in memory.
+    /// About what the file will take in memory.
     pub(super) fn kept_bytes(&self) -> u64 {
         kept_bytes(&self.path, self.stats.as_deref(), &self.partition_values, self.deletion_vector.as_deref())
     }

@@ -8,7 +8,6 @@ use delivery::ports::{PortError, PortErrorKind};
 use object_store::ObjectMeta;
 
 use super::Base;
-use super::commits::WHOLE_BYTES_MAX;
 use crate::checkpoint::{self, CheckpointFiles, LogFile};
 
 /// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
@@ -17,7 +16,7 @@ const CHECKPOINTS_TRIED: usize = 3;
 /// The files of a log, or of its end.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    commits: BTreeMap<u64, ObjectMeta>,
+    commits: ListedCommits,
     /// Parts by version and form.
     checkpoints: BTreeMap<(u64, Form), BTreeMap<u32, ObjectMeta>>,
     /// The sidecars of V2 checkpoints, by name.
@@ -41,14 +40,14 @@ pub(super) struct Plan {
     pub(super) version: u64,
     /// The complete checkpoint to begin with, and all its parts.
     pub(super) checkpoint: Option<CheckpointFiles>,
-    /// Commits that are not fetched whole.
-    pub(super) large: LargeCommits,
+    /// The commits of the listing.
+    pub(super) commits: ListedCommits,
     /// The text of all commits that are read.
     pub(super) commit_bytes: u64,
 }
 
-/// Commits of a listing that are larger than what is fetched at once, by version.
-pub(super) type LargeCommits = Arc<BTreeMap<u64, ObjectMeta>>;
+/// Commits of a listing by version: how much of them is fetched at once depends on their sizes.
+pub(super) type ListedCommits = Arc<BTreeMap<u64, ObjectMeta>>;
 
 impl Plan {
     /// The version of the checkpoint.
@@ -62,7 +61,7 @@ impl Plan {
     }
 
     /// The commits that are read.
-    pub(super) fn commits(&self) -> RangeInclusive<u64> {
+    pub(super) fn versions(&self) -> RangeInclusive<u64> {
         self.checkpoint().map_or(0, |version| version + 1)..=self.version
     }
 }
@@ -81,7 +80,7 @@ impl Listing {
         }
         match LogFile::parse(name) {
             Some(LogFile::Commit(version)) => {
-                self.commits.insert(version, meta);
+                Arc::make_mut(&mut self.commits).insert(version, meta);
             }
             Some(LogFile::Checkpoint(version)) => {
                 self.checkpoints.entry((version, Form::Classic(1))).or_default().insert(1, meta);
@@ -109,14 +108,8 @@ impl Listing {
     }
 
     /// The commits, in order.
-    pub(crate) fn commits(&self) -> &BTreeMap<u64, ObjectMeta> {
+    pub(crate) fn commits(&self) -> &ListedCommits {
         &self.commits
-    }
-
-    /// The commits that are not fetched whole.
-    pub(super) fn large(&self) -> LargeCommits {
-        let large = self.commits.iter().filter(|(_, meta)| meta.size > WHOLE_BYTES_MAX);
-        Arc::new(large.map(|(version, meta)| (*version, meta.clone())).collect())
     }
 
     /// Every file of a checkpoint, complete or not.
@@ -148,16 +141,16 @@ impl Listing {
         }
         let tried = if base.is_some() { usize::MAX } else { CHECKPOINTS_TRIED };
         let begins = self.complete(version).take(tried).map(Some).chain([None]);
-        let large = self.large();
+        let commits = self.commits.clone();
         let plans: Vec<_> = begins
-            .filter_map(|checkpoint| {
-                let mut plan = Plan { version, checkpoint, large: large.clone(), commit_bytes: 0 };
-                let (first, behind) = (*plan.commits().start(), version + 1);
-                let commits = self.commits.range(first..behind);
-                plan.commit_bytes = commits.clone().map(|(_, meta)| meta.size).sum();
-                (u64::try_from(commits.count()) == Ok(behind - first)).then_some(plan)
-            })
+            .map(|checkpoint| Plan { version, checkpoint, commits: commits.clone(), commit_bytes: 0 })
             .filter(|plan| base.is_none_or(|base| plan.base() == base))
+            .filter_map(|mut plan| {
+                let (first, behind) = (*plan.versions().start(), version + 1);
+                let read = self.commits.range(first..behind);
+                plan.commit_bytes = read.clone().map(|(_, meta)| meta.size).sum();
+                (u64::try_from(read.count()) == Ok(behind - first)).then_some(plan)
+            })
             .collect();
         match base {
             Some(_) if plans.is_empty() => Err(missing("what the listing was based on is not kept any more")),

@@ -34,9 +34,9 @@ impl Touched {
         (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
     }
 
-    /// Notes that a version touched a file. Versions come in order.
-    pub(super) fn touch(&mut self, digest: Digest, version: u64) {
-        self.last.insert(digest, version);
+    /// Notes that a version touched a file; whether none did before. Versions come in order.
+    pub(super) fn touch(&mut self, digest: Digest, version: u64) -> bool {
+        self.last.insert(digest, version).is_none()
     }
 
     /// Whether no file was touched.
@@ -62,8 +62,8 @@ impl Touched {
     }
 }
 
-/// Commits that were read for what they make void. Grows with the files that left or were entered again, not with those
-/// that only came.
+/// Commits that were read for what they make void. Grows with the files that left or were entered again, by some 50 bytes
+/// for each, and not with those that only came, up to some millions.
 #[derive(Debug)]
 pub(super) struct Outline {
     pub(super) head: Head,
@@ -72,12 +72,17 @@ pub(super) struct Outline {
     touched: Touched,
     /// When commits were made that come in parts: the first part may not say it.
     times: BTreeMap<u64, Timestamp>,
+    /// Files that came, about what they take in memory, and files that left.
+    came: u64,
+    came_bytes: u64,
+    left: u64,
 }
 
 impl Outline {
     pub(super) fn new() -> Self {
         let met = BloomFilter::with_num_bits(FILTER_BITS).hashes(FILTER_HASHES);
-        Self { head: Head::default(), met, touched: Touched::default(), times: BTreeMap::new() }
+        let (head, touched, times) = (Head::default(), Touched::default(), BTreeMap::new());
+        Self { head, met, touched, times, came: 0, came_bytes: 0, left: 0 }
     }
 
     /// Notes the files that are before the commits.
@@ -97,14 +102,23 @@ impl Outline {
             let key = key(&remove.path, remove.deletion_vector.as_deref());
             if self.met.contains(&*key) {
                 self.touched.touch(self.touched.digest(&key), version);
+                self.left += 1;
             }
         }
         for add in &part.adds {
             let key = add.key();
+            self.came += 1;
+            self.came_bytes += add.kept_bytes();
             if self.met.insert(&*key) {
                 self.touched.touch(self.touched.digest(&key), version);
             }
         }
+    }
+
+    /// What the files that stayed take in memory, by a guess.
+    pub(super) fn stayed_bytes(&self) -> u64 {
+        let each = self.came_bytes.checked_div(self.came).unwrap_or_default();
+        self.came.saturating_sub(self.left) * each
     }
 
     /// What is needed to read the commits' files: those that are void, and the times of commits that come in parts.

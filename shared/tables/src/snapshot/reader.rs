@@ -14,9 +14,9 @@ use object_store::{ObjectStore, ObjectStoreExt as _};
 use super::action_lines::ActionLines;
 use super::actions::CommitActions;
 use super::cache::{KeptBytes, SnapshotCache};
-use super::commits::{find_commit, open_commits, parts_of_commits};
+use super::commits::{LISTED_BYTES, find_commit, open_commits, parts_of_commits, time_of_commit};
 use super::files::FileList;
-use super::listing::{LargeCommits, Listing, Plan, missing};
+use super::listing::{ListedCommits, Listing, Plan, missing};
 use super::outline::Outline;
 use super::replay::{Before, BeforeHead, Ledger, Partitions, Replay};
 use super::view::{Added, Base, CheckpointRest, CommitsRest, TableView};
@@ -36,7 +36,8 @@ const HINT_BYTES_MAX: u64 = 4 << 20;
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
 /// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
 /// table that is not kept costs the hint at its newest checkpoint, one listing from there, the checkpoint, and one
-/// request for each commit behind it; if these hold more than may be kept, they are read twice, and large ones in ranges.
+/// request for each commit behind it. A commit of more than 4 MiB is read in ranges of that size. Commits that hold more
+/// than may be kept are read twice, for what they make void and for their files, perhaps behind a beginning that was tried.
 ///
 /// What is kept is looked at again within hours, and our logs keep their commits for days: the next commit after a kept
 /// snapshot is never one that was cleaned up. Of tables that others write this cannot be said, nor that they are not
@@ -106,7 +107,14 @@ impl TableReader {
             let begun = self.begin_next(path, &mut ways, bytes_max).await?;
             match begun.files(bytes_max).await? {
                 Collected::All(snapshot) => return Ok(TableView::kept(self.keep(path, snapshot).await?)),
-                Collected::TooMuch(begun) => return begun.view(),
+                Collected::TooMuch(begun) => {
+                    let may_be_kept = begun.seems_to_take() <= bytes_max;
+                    let mut view = begun.view()?;
+                    if may_be_kept && let Some(snapshot) = view.collect(bytes_max).await? {
+                        return Ok(TableView::kept(self.keep(path, snapshot).await?));
+                    }
+                    return Ok(view);
+                }
                 Collected::Unreadable => {}
             }
         }
@@ -162,7 +170,8 @@ impl TableReader {
             Some(version) if version - kept.version <= PROBES_MAX => {
                 let mut tail = Tail::new(self.kept().table_bytes_max());
                 let versions = kept.version + 1..=version;
-                if !self.tail(path, versions, LargeCommits::default(), &mut tail).await? {
+                if !self.tail(path, versions, ListedCommits::default(), &mut tail).await? {
+                    self.kept().forget(path);
                     return Ok(None);
                 }
                 tail.replay
@@ -171,7 +180,12 @@ impl TableReader {
             None => match self.advance(path, kept.version, base).await? {
                 Advance::Nothing => return Ok(Some(kept)),
                 Advance::ByCommits(replay) => *replay,
-                Advance::Anew => return Ok(None),
+                Advance::ByCheckpoint => return Ok(None),
+                Advance::TooMuch => {
+                    // It is not tried again until something of the table is kept again.
+                    self.kept().forget(path);
+                    return Ok(None);
+                }
             },
         };
         Ok(Some(self.keep(path, replay.onto((&*kept).into())?).await?))
@@ -227,10 +241,10 @@ impl TableReader {
         let mut tail = Tail::new(self.kept().table_bytes_max());
         let mut next = kept + 1;
         while next <= kept + PROBES_MAX {
-            match find_commit(&self.store, path, next).await? {
+            match find_commit(&self.store, path, next, LISTED_BYTES).await? {
                 Some(commit) => {
                     if !tail.take(next, commit).await? {
-                        return Ok(Advance::Anew);
+                        return Ok(Advance::TooMuch);
                     }
                 }
                 None if next == kept + 1 => return Ok(Advance::Nothing),
@@ -240,12 +254,12 @@ impl TableReader {
         }
         let listed = self.list(path, Some(next)).await?;
         if base.is_none() && listed.newest_checkpoint().is_some() {
-            return Ok(Advance::Anew);
+            return Ok(Advance::ByCheckpoint);
         }
         if let Some(newest) = listed.newest()
-            && !self.tail(path, next..=newest, listed.large(), &mut tail).await?
+            && !self.tail(path, next..=newest, listed.commits().clone(), &mut tail).await?
         {
-            return Ok(Advance::Anew);
+            return Ok(Advance::TooMuch);
         }
         Ok(Advance::ByCommits(Box::new(tail.replay)))
     }
@@ -255,10 +269,10 @@ impl TableReader {
         &self,
         path: &str,
         versions: RangeInclusive<u64>,
-        large: LargeCommits,
+        listed: ListedCommits,
         tail: &mut Tail,
     ) -> Result<bool, PortError> {
-        let mut commits = open_commits(self.store.clone(), path, versions, large).boxed();
+        let mut commits = open_commits(self.store.clone(), path, versions, listed).boxed();
         while let Some((version, commit)) = commits.try_next().await? {
             if !tail.take(version, commit).await? {
                 return Ok(false);
@@ -300,11 +314,9 @@ impl TableReader {
                 whole.timestamp = time;
                 take(files.version, whole);
             }
-            let mut commits = open_commits(self.store.clone(), path, plan.commits(), plan.large.clone()).boxed();
+            let mut commits = open_commits(self.store.clone(), path, plan.versions(), plan.commits.clone()).boxed();
             while let Some((version, commit)) = commits.try_next().await? {
-                if let Some(commit) = commit.all(u64::MAX).await? {
-                    take(version, commit);
-                }
+                take(version, commit.all().await?);
             }
             return Ok(plan.base());
         }
@@ -345,7 +357,7 @@ impl TableReader {
             let read = async {
                 // Most of a large log is files, which take more than a third of their text: with more it is no use trying.
                 Ok(plan.commit_bytes / 3 <= bytes_max
-                    && self.tail(path, plan.commits(), plan.large.clone(), &mut tail).await?)
+                    && self.tail(path, plan.versions(), plan.commits.clone(), &mut tail).await?)
             };
             let (checkpoint, is_all) = match &plan.checkpoint {
                 None => (None, read.await?),
@@ -363,8 +375,8 @@ impl TableReader {
                 false => {
                     drop(tail);
                     let Some(outline) = self.outline(path, &plan, checkpoint.as_ref()).await? else { continue };
-                    let (store, large) = (self.store.clone(), plan.large.clone());
-                    let parts = parts_of_commits(store, path, plan.commits(), large).fuse().boxed();
+                    let (store, commits) = (self.store.clone(), plan.commits.clone());
+                    let parts = parts_of_commits(store, path, plan.versions(), commits).fuse().boxed();
                     Behind::Outlined(outline, parts)
                 }
             };
@@ -391,7 +403,7 @@ impl TableReader {
                 }
             }
         }
-        let parts = parts_of_commits(self.store.clone(), path, plan.commits(), plan.large.clone());
+        let parts = parts_of_commits(self.store.clone(), path, plan.versions(), plan.commits.clone());
         let mut parts = std::pin::pin!(parts);
         let mut last = None;
         while let Some((version, part)) = parts.try_next().await? {
@@ -416,10 +428,7 @@ impl TableReader {
             if files.version != version {
                 return Ok(modified);
             }
-            match find_commit(&self.store, path, version).await? {
-                Some(commit) => commit.time().await,
-                None => Ok(modified),
-            }
+            Ok(time_of_commit(&self.store, path, version).await?.unwrap_or(modified))
         };
         let (opened, time) = futures::join!(Checkpoint::open(&self.store, files, modified), time);
         match opened {
@@ -455,8 +464,10 @@ impl TableReader {
 enum Advance {
     Nothing,
     ByCommits(Box<Replay>),
-    /// So much that a cold read is cheaper, or the only way.
-    Anew,
+    /// So many commits that the checkpoint before the last of them is cheaper.
+    ByCheckpoint,
+    /// More than is kept.
+    TooMuch,
 }
 
 /// Commits that are replayed as long as what they come to may be kept.
@@ -471,9 +482,20 @@ impl Tail {
     }
 
     /// Adds a commit; whether what there is may still be kept.
-    async fn take(&mut self, version: u64, commit: ActionLines) -> Result<bool, PortError> {
-        let Some(commit) = commit.all(self.bytes_max).await? else { return Ok(false) };
-        self.replay.apply(version, commit);
+    async fn take(&mut self, version: u64, mut commit: ActionLines) -> Result<bool, PortError> {
+        // An empty commit is one, too.
+        let first = commit.next().await?.unwrap_or_else(|| CommitActions::at(commit.timestamp()));
+        self.replay.apply(version, first);
+        let mut has_parts = false;
+        while self.replay.kept_bytes() <= self.bytes_max
+            && let Some(part) = commit.next().await?
+        {
+            self.replay.apply(version, part);
+            has_parts = true;
+        }
+        if has_parts {
+            self.replay.settle(version, commit.timestamp());
+        }
         Ok(self.replay.kept_bytes() <= self.bytes_max)
     }
 }
@@ -515,34 +537,32 @@ enum Collected {
     Unreadable,
 }
 
+/// The files of a checkpoint.
+enum FilesOf {
+    All(FileList),
+    TooMuch,
+    Unreadable,
+}
+
 impl Begun {
     /// The version, if its files take so much memory at most.
     async fn files(self, bytes_max: u64) -> Result<Collected, PortError> {
-        let Behind::Held(tail) = &self.behind else { return Ok(Collected::TooMuch(Box::new(self))) };
-        let (mut files, tail_bytes) = (FileList::default(), tail.kept_bytes());
-        if let Some((version, checkpoint)) = &self.checkpoint {
-            if tail_bytes.saturating_add(checkpoint.files_bytes) > bytes_max {
-                return Ok(Collected::TooMuch(Box::new(self)));
-            }
-            let (mut reading, mut partitions) = (checkpoint.read(Columns::Files), Partitions::default());
-            loop {
-                let actions = match reading.next().await {
-                    Ok(Some(actions)) => actions,
-                    Ok(None) => break,
-                    Err(error) if is_useless(&error) => return Ok(Collected::Unreadable),
-                    Err(error) => return Err(error),
-                };
-                let some = actions.adds.into_iter();
-                files.extend(some.map(|add| Arc::new(partitions.file(add, *version, actions.timestamp))).collect());
-                if files.total().kept_bytes + tail_bytes > bytes_max {
-                    return Ok(Collected::TooMuch(Box::new(self)));
-                }
-            }
-        }
         let head = self.before();
-        match self.behind {
-            Behind::Held(tail) => Ok(Collected::All(tail.onto(Before { head, files })?)),
-            behind @ Behind::Outlined(..) => Ok(Collected::TooMuch(Box::new(Self { behind, ..self }))),
+        let Behind::Held(tail) = self.behind else { return Ok(Collected::TooMuch(Box::new(self))) };
+        let room = bytes_max.saturating_sub(tail.kept_bytes());
+        Ok(match files_of(self.checkpoint.as_ref(), room).await? {
+            FilesOf::All(files) => Collected::All(tail.onto(Before { head, files })?),
+            FilesOf::TooMuch => Collected::TooMuch(Box::new(Self { behind: Behind::Held(tail), ..self })),
+            FilesOf::Unreadable => Collected::Unreadable,
+        })
+    }
+
+    /// What the files would take in memory, by a guess, where they were not read for that yet.
+    fn seems_to_take(&self) -> u64 {
+        let checkpoint = self.checkpoint.as_ref().map_or(0, |(_, checkpoint)| checkpoint.files_bytes);
+        match &self.behind {
+            Behind::Held(_) => u64::MAX,
+            Behind::Outlined(outline, _) => outline.stayed_bytes().saturating_add(checkpoint),
         }
     }
 
@@ -573,6 +593,29 @@ impl Begun {
             base: self.base,
             protocol: head.and_then(|head| head.protocol.clone()).map(Arc::new),
             metadata: head.and_then(|head| head.metadata.clone()).map(Arc::new),
+        }
+    }
+}
+
+/// The files of a checkpoint, if they could be read and take so much memory at most.
+async fn files_of(checkpoint: Option<&(u64, Checkpoint)>, bytes_max: u64) -> Result<FilesOf, PortError> {
+    let mut files = FileList::default();
+    let Some((version, checkpoint)) = checkpoint else { return Ok(FilesOf::All(files)) };
+    if checkpoint.files_bytes > bytes_max {
+        return Ok(FilesOf::TooMuch);
+    }
+    let (mut reading, mut partitions) = (checkpoint.read(Columns::Files), Partitions::default());
+    loop {
+        let actions = match reading.next().await {
+            Ok(Some(actions)) => actions,
+            Ok(None) => return Ok(FilesOf::All(files)),
+            Err(error) if is_useless(&error) => return Ok(FilesOf::Unreadable),
+            Err(error) => return Err(error),
+        };
+        let some = actions.adds.into_iter();
+        files.extend(some.map(|add| Arc::new(partitions.file(add, *version, actions.timestamp))).collect());
+        if files.total().kept_bytes > bytes_max {
+            return Ok(FilesOf::TooMuch);
         }
     }
 }

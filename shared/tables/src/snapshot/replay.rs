@@ -1,6 +1,6 @@
 //! How actions add up: what commits make of the files before them, and what only a checkpoint keeps of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
@@ -92,22 +92,23 @@ pub(super) struct Replay {
     added: Vec<Option<Arc<File>>>,
     places: HashMap<Digest, usize>,
     partitions: Partitions,
-    /// About what all this takes in memory, the files of empty places too.
+    /// About what all this takes in memory.
     kept_bytes: u64,
 }
 
 /// What a file that was touched takes in memory beside its entry.
-const TOUCHED_BYTES: u64 = 64;
+const TOUCHED_BYTES: u64 = 96;
 
 impl Replay {
-    /// Adds the actions of one commit. Inside a commit the order of actions says nothing: removals go first.
+    /// Adds the actions of a commit, or of a part of one. Inside a commit the order of actions says nothing: an addition
+    /// goes before a removal.
     pub(super) fn apply(&mut self, version: u64, mut commit: CommitActions) {
         self.head.apply(version, &mut commit);
-        self.kept_bytes += TOUCHED_BYTES * commit.removes.len() as u64;
         for remove in commit.removes {
             let digest = self.touched.digest(&key(&remove.path, remove.deletion_vector.as_deref()));
-            self.void(digest);
-            self.touched.touch(digest, version);
+            if !self.has_added(digest, version) {
+                self.touch(digest, version);
+            }
         }
         for add in commit.adds {
             let file = self.partitions.file(add, version, commit.timestamp);
@@ -115,11 +116,18 @@ impl Replay {
             if self.has_added(digest, version) {
                 continue;
             }
+            self.touch(digest, version);
             self.kept_bytes += file.kept_bytes();
-            self.void(digest);
-            self.touched.touch(digest, version);
             self.places.insert(digest, self.added.len());
             self.added.push(Some(Arc::new(file)));
+        }
+    }
+
+    /// Says when a commit was made that came in parts: the first of them may not have said it.
+    pub(super) fn settle(&mut self, version: u64, timestamp: Timestamp) {
+        let last = self.added.iter_mut().rev().flatten();
+        for file in last.take_while(|file| file.version == version) {
+            Arc::make_mut(file).timestamp = timestamp;
         }
     }
 
@@ -129,11 +137,14 @@ impl Replay {
         place.and_then(Option::as_ref).is_some_and(|file| file.version == version)
     }
 
-    fn void(&mut self, digest: Digest) {
-        if let Some(place) = self.places.remove(&digest)
-            && let Some(slot) = self.added.get_mut(place)
-        {
-            *slot = None;
+    /// Makes earlier entries of a file void.
+    fn touch(&mut self, digest: Digest, version: u64) {
+        if self.touched.touch(digest, version) {
+            self.kept_bytes += TOUCHED_BYTES;
+        }
+        let place = self.places.remove(&digest).and_then(|place| self.added.get_mut(place));
+        if let Some(file) = place.and_then(Option::take) {
+            self.kept_bytes -= file.kept_bytes();
         }
     }
 
@@ -155,28 +166,39 @@ impl Replay {
     }
 }
 
-/// From actions to files. Files that follow each other mostly have the same partition: one copy serves them.
+/// From actions to files. Most tables have few partitions: files of one share its values.
 #[derive(Debug, Default)]
 pub(super) struct Partitions {
-    last: Option<Arc<PartitionValues>>,
+    known: HashSet<Arc<PartitionValues>>,
 }
+
+/// Partitions that are remembered at once.
+const PARTITIONS_KNOWN_MAX: usize = 1_024;
 
 impl Partitions {
     pub(super) fn file(&mut self, add: AddedFile, version: u64, timestamp: Timestamp) -> File {
-        let shared = match &self.last {
-            Some(last) if **last == add.partition_values => last.clone(),
-            Some(_) | None => self.last.insert(Arc::new(add.partition_values)).clone(),
-        };
         File {
             path: add.path,
             size: add.size,
             modification_time: add.modification_time,
             stats: add.stats,
-            partition_values: shared,
+            partition_values: self.shared(add.partition_values),
             deletion_vector: add.deletion_vector,
             version,
             timestamp,
         }
+    }
+
+    fn shared(&mut self, values: PartitionValues) -> Arc<PartitionValues> {
+        if let Some(known) = self.known.get(&values) {
+            return known.clone();
+        }
+        if self.known.len() == PARTITIONS_KNOWN_MAX {
+            self.known.clear();
+        }
+        let values = Arc::new(values);
+        self.known.insert(values.clone());
+        values
     }
 }
 

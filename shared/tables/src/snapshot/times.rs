@@ -6,7 +6,7 @@ use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 
 use super::TableReader;
-use super::commits::find_commit;
+use super::commits::time_of_commit;
 use super::listing::{Listing, missing};
 
 /// On which side of a time a version is looked for.
@@ -102,8 +102,8 @@ impl TableReader {
 
     /// When a version was committed; a version of which only a checkpoint is left has the checkpoint's time.
     async fn time(&self, path: &str, listing: &Listing, version: u64) -> Result<Timestamp, PortError> {
-        match find_commit(&self.store, path, version).await? {
-            Some(lines) => lines.time().await,
+        match time_of_commit(&self.store, path, version).await? {
+            Some(time) => Ok(time),
             None => listing
                 .complete(version)
                 .find(|checkpoint| checkpoint.version == version)

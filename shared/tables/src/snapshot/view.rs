@@ -1,15 +1,16 @@
 //! A table opened for reading its files, a few thousand at a time: from what is kept, or straight from a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use delivery::ports::PortError;
+use delivery::ports::{PortError, PortErrorKind};
 use delivery::timestamp::Timestamp;
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 
 use super::actions::CommitActions;
+use super::files::FileList;
 use super::outline::Touched;
 use super::replay::{Partitions, Reached};
 use super::{File, Metadata, Protocol, Snapshot};
@@ -63,6 +64,8 @@ enum Rest {
 /// First the checkpoint's files but for those that later commits touched, then the files that these added.
 #[derive(Debug)]
 struct Streamed {
+    /// What was read and not handed out.
+    ready: VecDeque<Arc<File>>,
     checkpoint: Option<CheckpointRest>,
     touched: Touched,
     added: Added,
@@ -76,6 +79,8 @@ pub(super) enum Added {
     Held(std::vec::IntoIter<Option<Arc<File>>>),
     /// They are read, those that are void too.
     Read(CommitsRest),
+    /// Reading them failed.
+    Failed,
 }
 
 /// Commits under way.
@@ -121,8 +126,32 @@ impl TableView {
     ) -> Self {
         let Reached { version, timestamp, protocol, metadata, base } = reached;
         let partitions = Partitions::default();
-        let rest = Rest::Streamed(Box::new(Streamed { checkpoint, touched, added, partitions }));
+        let rest =
+            Rest::Streamed(Box::new(Streamed { ready: VecDeque::new(), checkpoint, touched, added, partitions }));
         Self { version, timestamp, protocol, metadata, base, counts: None, rest }
+    }
+
+    /// The version with its files, if they take so much memory at most; they are handed out as if they were not read.
+    pub(super) async fn collect(&mut self, bytes_max: u64) -> Result<Option<Snapshot>, PortError> {
+        let mut files = FileList::default();
+        let mut is_all = false;
+        while !is_all && files.total().kept_bytes <= bytes_max {
+            let some = self.next_files().await?;
+            is_all = some.is_empty();
+            files.extend(some);
+        }
+        let all = files.chunks().iter().flat_map(|chunk| chunk.iter().cloned()).collect();
+        if let Rest::Streamed(streamed) = &mut self.rest {
+            streamed.ready = all;
+        }
+        Ok(is_all.then(|| Snapshot {
+            version: self.version,
+            timestamp: self.timestamp,
+            protocol: self.protocol.clone(),
+            metadata: self.metadata.clone(),
+            base: self.base,
+            files,
+        }))
     }
 
     /// The next files, in an order that depends on version and base only; none at the end. At most a few thousand at a
@@ -146,6 +175,10 @@ impl TableView {
 
 impl Streamed {
     async fn next_files(&mut self) -> Result<Vec<Arc<File>>, PortError> {
+        if !self.ready.is_empty() {
+            let some = self.ready.len().min(FILES_AT_ONCE);
+            return Ok(self.ready.drain(..some).collect());
+        }
         while let Some(checkpoint) = &mut self.checkpoint {
             let Some(actions) = checkpoint.reading.next().await? else {
                 self.checkpoint = None;
@@ -161,8 +194,20 @@ impl Streamed {
         let commits = match &mut self.added {
             Added::Held(files) => return Ok(files.by_ref().flatten().take(FILES_AT_ONCE).collect()),
             Added::Read(commits) => commits,
+            Added::Failed => {
+                let reason = "it could not be read to its end";
+                return Err(PortError::new(PortErrorKind::InvalidData, "read a table's log", reason));
+            }
         };
-        while let Some((version, part)) = commits.parts.try_next().await? {
+        loop {
+            let (version, part) = match commits.parts.try_next().await {
+                Ok(Some(part)) => part,
+                Ok(None) => return Ok(Vec::new()),
+                Err(error) => {
+                    self.added = Added::Failed;
+                    return Err(error);
+                }
+            };
             let timestamp = commits.times.get(&version).copied().unwrap_or(part.timestamp);
             let files = part.adds.into_iter().map(|add| self.partitions.file(add, version, timestamp));
             let files: Vec<_> = files.filter(|file| self.touched.admits(file)).map(Arc::new).collect();
@@ -170,6 +215,5 @@ impl Streamed {
                 return Ok(files);
             }
         }
-        Ok(Vec::new())
     }
 }

@@ -70,21 +70,108 @@ async fn a_large_commit_behind_a_kept_version_or_a_checkpoint_is_not_held() {
     assert!(warm.open(PATH, None, None).await.unwrap().counts.is_some());
     let actions: Vec<_> = (0..40_000).map(large_add).chain([with_time(3)]).collect();
     store.write(PATH, 3, &actions).await;
-    let expected: Vec<String> = (3..40_000).chain(0..3).map(|number| format!("f{number}")).collect();
-    for version in [None, Some(3)] {
+    let entered_again: Vec<String> = (0..40_000).map(|number| format!("f{number}")).collect();
+    let mut opened = Vec::new();
+    for version in [None, None, Some(3)] {
+        store.requests();
         let view = warm.open(PATH, version, None).await.unwrap();
         assert_eq!((view.version, view.counts), (3, None));
-        let mut paths = all_paths(view).await;
-        paths.sort_by_key(|path| expected.iter().position(|known| known == path));
-        assert_eq!(paths.len(), 40_000);
+        opened.push(store.requests());
+        assert_eq!(all_paths(view).await, entered_again);
     }
+    // The hint, the commits for what may be kept, and for what they make void; before that once what is behind the kept
+    // version, which nobody tries again.
+    let [(first, _), (second, _), third] = opened[..] else { panic!("{opened:?}") };
+    assert!(first > second && second <= 28 && third == (second, 1), "{opened:?}");
     let files = all_files(reader(&store).open(PATH, Some(2), None).await.unwrap()).await;
     store.checkpoint(2, &files, Form::Classic).await;
     let view = warm.open(PATH, None, Some(Base(Some(2)))).await.unwrap();
     assert_eq!((view.version, view.timestamp, view.counts, view.base), (3, at(1_003), None, Base(Some(2))));
-    let paths = all_paths(view).await;
-    let entered_again: Vec<String> = (0..40_000).map(|number| format!("f{number}")).collect();
-    assert_eq!(paths, entered_again, "the checkpoint's entries are void");
+    assert_eq!(all_paths(view).await, entered_again, "the checkpoint's entries are void");
+
+    // A checkpoint that cannot be read is passed over, also if it is first read for what its files are known by.
+    let location = Path::from(format!("{PATH}/_delta_log/{:020}.checkpoint.parquet", 2));
+    let bytes = store.store.get(&location).await.unwrap().bytes().await.unwrap();
+    let mut broken = bytes.to_vec();
+    broken[4..40].fill(0);
+    store.store.put(&location, PutPayload::from(broken)).await.unwrap();
+    let view = reader(&store).open(PATH, None, None).await.unwrap();
+    assert_eq!((view.version, view.base), (3, Base(None)));
+    assert_eq!(all_paths(view).await, entered_again);
+}
+
+#[tokio::test]
+async fn a_commit_that_goes_while_its_files_are_read_is_no_end() {
+    let (store, _) = large().await;
+    let mut view = reader(&store).open(PATH, None, None).await.unwrap();
+    view.next_files().await.unwrap();
+    store.store.delete(&Path::from(format!("{PATH}/_delta_log/{:020}.json", 0))).await.unwrap();
+    let mut outcomes = Vec::new();
+    while outcomes.len() < 50 {
+        match view.next_files().await {
+            Ok(files) => outcomes.push(files.len()),
+            Err(error) => {
+                assert_eq!(error.kind, PortErrorKind::NotFound);
+                break;
+            }
+        }
+    }
+    assert!(outcomes.len() < 50 && !outcomes.contains(&0), "{outcomes:?}");
+    assert!(view.next_files().await.is_err(), "nor is what is asked for behind the error");
+}
+
+#[tokio::test]
+async fn a_small_table_is_kept_however_much_its_commits_came_to() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..1).await;
+    for version in 1..40 {
+        let left = format!("f{}", version - 1);
+        // What no reader needs makes the text large beside the files.
+        let filler = json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(2_000)}});
+        store.write(PATH, version, &[with_time(version), filler, remove(&left), add(&format!("f{version}"))]).await;
+    }
+    for table_max in [8_000, 400_000] {
+        let reader = keeping(&store, table_max);
+        for again in [false, true] {
+            store.requests();
+            let view = reader.open(PATH, None, None).await.unwrap();
+            assert_eq!(view.counts, Some(Counts { files: 1, bytes: 10 }), "{table_max}");
+            assert_eq!(store.requests() == (1, 0), again, "{table_max}");
+            assert_eq!(all_paths(view).await, ["f39"]);
+        }
+    }
+    // A guess that was too low: what was read for nothing is handed out, and the rest behind it.
+    let actions: Vec<_> =
+        (0..3_000).flat_map(|number| [add(&format!("g{number}")), remove(&format!("h{number}"))]).collect();
+    let gone: Vec<_> = (0..3_000).map(|number| add(&format!("h{number}"))).collect();
+    store.write(PATH, 40, &gone).await;
+    store.write(PATH, 41, &actions).await;
+    store.write(PATH, 42, &(0..3_000).map(|number| remove(&format!("h{number}"))).collect::<Vec<_>>()).await;
+    let view = keeping(&store, 150_000).open(PATH, None, None).await.unwrap();
+    assert_eq!(view.counts, None);
+    let expected: Vec<String> = ["f39".to_owned()].into_iter().chain((0..3_000).map(|n| format!("g{n}"))).collect();
+    assert_eq!(all_paths(view).await, expected);
+}
+
+#[tokio::test]
+async fn the_order_of_actions_says_nothing_across_the_parts_of_a_commit() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..1).await;
+    let fillers = || (1..1_500).map(|number| add(&format!("f{number}")));
+    // Added, and then removed of before; removed, and then added; removed without ever having been there, then added.
+    let first = [add("f0"), remove("late")];
+    let last = [remove("f0"), add("late"), with_time(1)];
+    store.write(PATH, 1, &first.into_iter().chain(fillers()).chain(last).collect::<Vec<_>>()).await;
+    store.write(PATH, 2, &[remove("f7"), add("f7")]).await;
+    for table_max in [0, 1 << 30] {
+        let files = all_files(keeping(&store, table_max).open(PATH, None, None).await.unwrap()).await;
+        assert!(files.iter().all(|file| file.timestamp == at(1_001) || file.path == "f7"), "{table_max}");
+        let mut paths: Vec<_> = files.iter().map(|file| file.path.clone()).collect();
+        assert_eq!(paths.len(), 1_501);
+        paths.sort();
+        paths.dedup();
+        assert_eq!(paths.len(), 1_501);
+    }
 }
 
 #[tokio::test]
@@ -92,7 +179,9 @@ async fn a_large_commit_is_told_in_parts_that_know_of_the_whole() {
     let store = Arc::new(Counted::default());
     let change = json!({"cdc": {"path": "_change_data/c", "partitionValues": {}, "size": 7, "dataChange": false}});
     let opening = opening();
-    let actions: Vec<_> = (0..3_000).map(large_add).chain(opening).chain([change, with_time(0)]).collect();
+    let removes = (0..3_000).map(|number| remove(&format!("r{number}")));
+    let files = (0..3_000).map(large_add).zip(removes).flat_map(|(add, remove)| [add, remove]);
+    let actions: Vec<_> = files.chain(opening).chain([change, with_time(0)]).collect();
     store.write(PATH, 0, &actions).await;
     store.write(PATH, 1, &[with_time(1), add("g")]).await;
     let parts: Vec<Commit> = reader(&store).commits(PATH, 0..=1).try_collect().await.unwrap();
@@ -103,8 +192,13 @@ async fn a_large_commit_is_told_in_parts_that_know_of_the_whole() {
     let is_head = |part: &Commit| part.protocol.is_some() && part.metadata.is_some();
     assert!(is_head(&parts[0]) && parts[0].adds.is_empty());
     assert!(!parts[1..].iter().any(|part| part.protocol.is_some() || part.metadata.is_some()));
-    let paths = parts.iter().flat_map(|part| &part.adds).map(|add| add.path.clone());
-    assert!(paths.eq((0..3_000).map(|number| format!("f{number}"))));
+    // Those that joined come first, as in a commit that is told at once: no part has both.
+    let adds = parts.iter().flat_map(|part| &part.adds).map(|add| add.path.clone());
+    let removes = parts.iter().flat_map(|part| &part.removes).map(|remove| remove.path.clone());
+    assert!(adds.eq((0..3_000).map(|number| format!("f{number}"))));
+    assert!(removes.eq((0..3_000).map(|number| format!("r{number}"))));
+    let first_left = parts.iter().position(|part| !part.removes.is_empty()).unwrap();
+    assert!(parts[first_left..].iter().all(|part| part.adds.is_empty()));
     assert_eq!(parts.iter().map(|part| part.changes.len()).sum::<usize>(), 1);
     assert!(store.most.load(Ordering::Relaxed) <= 4 << 20);
 
@@ -171,7 +265,7 @@ proptest! {
             let first = first.min(text.len() as u64);
             let lines = lines_of(&text, first).await;
             let (again, time) = (lines.again(), lines.again().time().await.unwrap());
-            let paths: Vec<_> = again.all(u64::MAX).await.unwrap().unwrap().adds.iter().map(|add| add.path.len()).collect();
+            let paths: Vec<_> = again.all().await.unwrap().adds.iter().map(|add| add.path.len()).collect();
             (paths, time)
         };
         let (found, time) = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(read);
