@@ -26,7 +26,12 @@ pub(crate) struct Object {
 impl Object {
     /// An object of a listing, not asked for yet.
     pub(crate) fn listed(store: &Arc<dyn ObjectStore>, listed: ObjectMeta) -> Self {
-        Self { store: store.clone(), location: listed.location, size: listed.size, first: Bytes::new() }
+        Self::of(store, listed.location, listed.size)
+    }
+
+    /// An object of a known size, not asked for yet.
+    pub(crate) fn of(store: &Arc<dyn ObjectStore>, location: Path, size: u64) -> Self {
+        Self { store: store.clone(), location, size, first: Bytes::new() }
     }
 
     /// Asks for an object, fetches so many bytes of the beginning, and says when it was written; `None` if it is not there.

@@ -28,6 +28,7 @@ pub(crate) struct ActionLines {
     /// What was fetched and not read.
     text: Bytes,
     fetched: u64,
+    has_begun: bool,
     /// What keeps others from being fetched ahead while this is in memory.
     _ahead: Option<OwnedSemaphorePermit>,
 }
@@ -36,7 +37,7 @@ impl ActionLines {
     /// The lines of an object that was written then.
     pub(crate) fn new(object: Object, modified: Timestamp) -> Self {
         let (text, fetched) = (object.first.clone(), object.first.len() as u64);
-        Self { object, modified, timestamp: modified, text, fetched, _ahead: None }
+        Self { object, modified, timestamp: modified, text, fetched, has_begun: false, _ahead: None }
     }
 
     /// Keeps a permit as long as the lines are here.
@@ -59,13 +60,19 @@ impl ActionLines {
         self.object.whole().is_some()
     }
 
-    /// The next actions; `None` at the end. Their time is the one that was said so far.
+    /// The next actions, perhaps none; `None` at the end, which is not the first. Their time is the one that was said so
+    /// far.
     ///
     /// # Errors
     ///
     /// `InvalidData` if they cannot be understood, `NotFound` if the object is gone, else what the store failed with.
     pub(crate) async fn next(&mut self) -> Result<Option<CommitActions>, PortError> {
-        let Some(lines) = self.next_lines().await? else { return Ok(None) };
+        let lines = self.next_lines().await?;
+        if lines.is_none() && std::mem::replace(&mut self.has_begun, true) {
+            return Ok(None);
+        }
+        self.has_begun = true;
+        let lines = lines.unwrap_or_default();
         let actions = CommitActions::parse(&lines, self.timestamp)?;
         self.timestamp = actions.timestamp;
         Ok(Some(actions))

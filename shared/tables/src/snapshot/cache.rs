@@ -94,6 +94,18 @@ impl SnapshotCache {
         older.find(|(snapshot, _)| base.is_none_or(|base| snapshot.base == base)).cloned()
     }
 
+    /// Forgets one version of a table.
+    pub(super) fn forget_version(&mut self, path: &str, version: u64) {
+        let Some(mut entry) = self.tables.remove(path) else { return };
+        self.bytes -= entry.bytes;
+        entry.versions.remove(&version);
+        if !entry.versions.is_empty() {
+            entry.bytes = entry.weigh();
+            self.bytes += entry.bytes;
+            self.tables.insert(path.to_owned(), entry);
+        }
+    }
+
     /// Forgets what is kept of a table.
     pub(super) fn forget(&mut self, path: &str) {
         self.bytes -= self.tables.remove(path).map_or(0, |entry| entry.bytes);

@@ -8,22 +8,23 @@ use delivery::timestamp::Timestamp;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore;
+use object_store::path::Path;
 use tokio::sync::Semaphore;
 
 use super::action_lines::ActionLines;
 use super::actions::CommitActions;
-use super::listing::{ListedCommits, missing};
+use super::listing::{ListedCommit, ListedCommits, missing};
 use super::reader::log_file;
 use super::{AddedFile, ChangeFile, Metadata, Protocol, RemovedFile, TableReader};
-use crate::object::{self, Object};
+use crate::object::Object;
 
 /// Commits that are fetched at once.
 const FETCHES_AT_ONCE: usize = 16;
 
-/// Of a commit whose size is known so much is fetched before it is read.
+/// Of a commit whose size is known, or that is fetched alone, so much is fetched before it is read.
 pub(super) const LISTED_BYTES: u64 = 4 << 20;
 
-/// Of a commit whose size is not known so much is fetched before it is read.
+/// Of another one so much is.
 const UNLISTED_BYTES: u64 = 512 << 10;
 
 /// What is fetched before it is read, of all commits of one reading.
@@ -134,18 +135,20 @@ pub(super) fn open_commits(
     listed: ListedCommits,
 ) -> impl Stream<Item = Result<(u64, ActionLines), PortError>> + Send + use<> {
     let path = path.to_owned();
-    // Permits of 1 KiB. They are given in the order of the versions, so the next to be read always gets its own.
+    // Permits of 1 KiB, one version after the other: the next to be read always has its own.
     let ahead = Arc::new(Semaphore::new(kibibytes(AHEAD_BYTES) as usize));
-    let opened = versions.map(move |version| {
-        let (store, path, ahead) = (store.clone(), path.clone(), ahead.clone());
-        let listed = listed.get(&version).cloned();
+    let permitted = stream::iter(versions).then(move |version| {
+        let (ahead, listed) = (ahead.clone(), listed.get(&version).copied());
+        let first = listed.map_or(UNLISTED_BYTES, |listed| listed.size.min(LISTED_BYTES));
+        async move { (version, listed, first, ahead.acquire_many_owned(kibibytes(first)).await.ok()) }
+    });
+    let opened = permitted.map(move |(version, listed, first, permit)| {
+        let (store, path) = (store.clone(), path.clone());
         async move {
-            let first = listed.as_ref().map_or(UNLISTED_BYTES, |listed| listed.size.min(LISTED_BYTES));
-            let permit = ahead.acquire_many_owned(kibibytes(first)).await.ok();
             let lines = match listed {
-                Some(listed) => {
-                    let modified = object::modified(&listed)?;
-                    ActionLines::new(Object::listed(&store, listed).begin(first).await?, modified)
+                Some(ListedCommit { size, modified }) => {
+                    let object = Object::of(&store, commit_file(&path, version)?, size);
+                    ActionLines::new(object.begin(first).await?, modified)
                 }
                 None => find_commit(&store, &path, version, first)
                     .await?
@@ -154,7 +157,11 @@ pub(super) fn open_commits(
             Ok((version, lines.with(permit)))
         }
     });
-    stream::iter(opened).buffered(FETCHES_AT_ONCE)
+    opened.buffered(FETCHES_AT_ONCE)
+}
+
+fn commit_file(path: &str, version: u64) -> Result<Path, PortError> {
+    log_file(path, &format!("{version:020}.json"))
 }
 
 fn kibibytes(bytes: u64) -> u32 {
@@ -168,8 +175,7 @@ pub(super) async fn find_commit(
     version: u64,
     bytes: u64,
 ) -> Result<Option<ActionLines>, PortError> {
-    let location = log_file(path, &format!("{version:020}.json"))?;
-    let found = Object::find(store, location, bytes).await?;
+    let found = Object::find(store, commit_file(path, version)?, bytes).await?;
     Ok(found.map(|(object, modified)| ActionLines::new(object, modified)))
 }
 

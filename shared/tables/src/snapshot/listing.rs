@@ -1,14 +1,16 @@
 //! What a listing of a log says: which versions there are, and where their replay can begin.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use delivery::ports::{PortError, PortErrorKind};
+use delivery::timestamp::Timestamp;
 use object_store::ObjectMeta;
 
 use super::Base;
 use crate::checkpoint::{self, CheckpointFiles, LogFile};
+use crate::object;
 
 /// How many checkpoints are tried before a log is read from its beginning: one that cannot be read is rare enough.
 const CHECKPOINTS_TRIED: usize = 3;
@@ -16,7 +18,7 @@ const CHECKPOINTS_TRIED: usize = 3;
 /// The files of a log, or of its end.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    commits: ListedCommits,
+    commits: BTreeMap<u64, ObjectMeta>,
     /// Parts by version and form.
     checkpoints: BTreeMap<(u64, Form), BTreeMap<u32, ObjectMeta>>,
     /// The sidecars of V2 checkpoints, by name.
@@ -40,14 +42,21 @@ pub(super) struct Plan {
     pub(super) version: u64,
     /// The complete checkpoint to begin with, and all its parts.
     pub(super) checkpoint: Option<CheckpointFiles>,
-    /// The commits of the listing.
+    /// The commits that are read.
     pub(super) commits: ListedCommits,
-    /// The text of all commits that are read.
-    pub(super) commit_bytes: u64,
 }
 
-/// Commits of a listing by version: how much of them is fetched at once depends on their sizes.
-pub(super) type ListedCommits = Arc<BTreeMap<u64, ObjectMeta>>;
+/// Commits by version: how much of them is fetched at once depends on their sizes.
+pub(super) type ListedCommits = Arc<BTreeMap<u64, ListedCommit>>;
+
+/// A commit, as a listing has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListedCommit {
+    /// Bytes.
+    pub(super) size: u64,
+    /// When it was written.
+    pub(super) modified: Timestamp,
+}
 
 impl Plan {
     /// The version of the checkpoint.
@@ -63,6 +72,11 @@ impl Plan {
     /// The commits that are read.
     pub(super) fn versions(&self) -> RangeInclusive<u64> {
         self.checkpoint().map_or(0, |version| version + 1)..=self.version
+    }
+
+    /// The text of all commits that are read, in bytes.
+    pub(super) fn commit_bytes(&self) -> u64 {
+        self.commits.values().map(|commit| commit.size).sum()
     }
 }
 
@@ -80,7 +94,7 @@ impl Listing {
         }
         match LogFile::parse(name) {
             Some(LogFile::Commit(version)) => {
-                Arc::make_mut(&mut self.commits).insert(version, meta);
+                self.commits.insert(version, meta);
             }
             Some(LogFile::Checkpoint(version)) => {
                 self.checkpoints.entry((version, Form::Classic(1))).or_default().insert(1, meta);
@@ -108,8 +122,16 @@ impl Listing {
     }
 
     /// The commits, in order.
-    pub(crate) fn commits(&self) -> &ListedCommits {
+    pub(crate) fn commits(&self) -> &BTreeMap<u64, ObjectMeta> {
         &self.commits
+    }
+
+    /// What is known of some commits; one whose time cannot be told is left out.
+    pub(super) fn listed(&self, versions: Range<u64>) -> ListedCommits {
+        let commits = self.commits.range(versions).filter_map(|(version, meta)| {
+            Some((*version, ListedCommit { size: meta.size, modified: object::modified(meta).ok()? }))
+        });
+        Arc::new(commits.collect())
     }
 
     /// Every file of a checkpoint, complete or not.
@@ -141,15 +163,13 @@ impl Listing {
         }
         let tried = if base.is_some() { usize::MAX } else { CHECKPOINTS_TRIED };
         let begins = self.complete(version).take(tried).map(Some).chain([None]);
-        let commits = self.commits.clone();
         let plans: Vec<_> = begins
-            .map(|checkpoint| Plan { version, checkpoint, commits: commits.clone(), commit_bytes: 0 })
+            .map(|checkpoint| Plan { version, checkpoint, commits: ListedCommits::default() })
             .filter(|plan| base.is_none_or(|base| plan.base() == base))
             .filter_map(|mut plan| {
                 let (first, behind) = (*plan.versions().start(), version + 1);
-                let read = self.commits.range(first..behind);
-                plan.commit_bytes = read.clone().map(|(_, meta)| meta.size).sum();
-                (u64::try_from(read.count()) == Ok(behind - first)).then_some(plan)
+                plan.commits = self.listed(first..behind);
+                (u64::try_from(plan.commits.len()) == Ok(behind - first)).then_some(plan)
             })
             .collect();
         match base {

@@ -72,7 +72,8 @@ pub(super) struct Outline {
     touched: Touched,
     /// When commits were made that come in parts: the first part may not say it.
     times: BTreeMap<u64, Timestamp>,
-    /// Files that came, about what they take in memory, and files that left.
+    /// Files before the commits, files that came, about what these take in memory, and files that left.
+    before: u64,
     came: u64,
     came_bytes: u64,
     left: u64,
@@ -82,7 +83,7 @@ impl Outline {
     pub(super) fn new() -> Self {
         let met = BloomFilter::with_num_bits(FILTER_BITS).hashes(FILTER_HASHES);
         let (head, touched, times) = (Head::default(), Touched::default(), BTreeMap::new());
-        Self { head, met, touched, times, came: 0, came_bytes: 0, left: 0 }
+        Self { head, met, touched, times, before: 0, came: 0, came_bytes: 0, left: 0 }
     }
 
     /// Notes the files that are before the commits.
@@ -90,6 +91,7 @@ impl Outline {
         for add in before {
             self.met.insert(&*add.key());
         }
+        self.before += before.len() as u64;
     }
 
     /// Adds a part of a commit, the first or another.
@@ -115,10 +117,10 @@ impl Outline {
         }
     }
 
-    /// What the files that stayed take in memory, by a guess.
+    /// What the files that stayed take in memory, by a guess: files that left twice, or were entered again, mislead it.
     pub(super) fn stayed_bytes(&self) -> u64 {
         let each = self.came_bytes.checked_div(self.came).unwrap_or_default();
-        self.came.saturating_sub(self.left) * each
+        (self.before + self.came).saturating_sub(self.left) * each
     }
 
     /// What is needed to read the commits' files: those that are void, and the times of commits that come in parts.

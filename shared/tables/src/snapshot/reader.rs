@@ -36,8 +36,8 @@ const HINT_BYTES_MAX: u64 = 4 << 20;
 /// A read of a kept table costs one request for each new commit and one that finds no more; a read of a version
 /// costs one request for each commit since the kept snapshot, so none or one for a version that was just written. A
 /// table that is not kept costs the hint at its newest checkpoint, one listing from there, the checkpoint, and one
-/// request for each commit behind it. A commit of more than 4 MiB is read in ranges of that size. Commits that hold more
-/// than may be kept are read twice, for what they make void and for their files, perhaps behind a beginning that was tried.
+/// request for each commit behind it. A large commit is read in ranges of 4 MiB. Commits that hold more than may be kept
+/// are read twice, for what they make void and for their files, perhaps behind a beginning that was tried.
 ///
 /// What is kept is looked at again within hours, and our logs keep their commits for days: the next commit after a kept
 /// snapshot is never one that was cleaned up. Of tables that others write this cannot be said, nor that they are not
@@ -108,12 +108,18 @@ impl TableReader {
             match begun.files(bytes_max).await? {
                 Collected::All(snapshot) => return Ok(TableView::kept(self.keep(path, snapshot).await?)),
                 Collected::TooMuch(begun) => {
-                    let may_be_kept = begun.seems_to_take() <= bytes_max;
+                    let (may_be_kept, has_checkpoint) =
+                        (begun.seems_to_take() <= bytes_max, begun.checkpoint.is_some());
                     let mut view = begun.view()?;
-                    if may_be_kept && let Some(snapshot) = view.collect(bytes_max).await? {
-                        return Ok(TableView::kept(self.keep(path, snapshot).await?));
+                    if !may_be_kept {
+                        return Ok(view);
                     }
-                    return Ok(view);
+                    match view.collect(bytes_max).await {
+                        Ok(Some(snapshot)) => return Ok(TableView::kept(self.keep(path, snapshot).await?)),
+                        Ok(None) => return Ok(view),
+                        Err(error) if has_checkpoint && is_useless(&error) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 Collected::Unreadable => {}
             }
@@ -171,7 +177,7 @@ impl TableReader {
                 let mut tail = Tail::new(self.kept().table_bytes_max());
                 let versions = kept.version + 1..=version;
                 if !self.tail(path, versions, ListedCommits::default(), &mut tail).await? {
-                    self.kept().forget(path);
+                    self.kept().forget_version(path, kept.version);
                     return Ok(None);
                 }
                 tail.replay
@@ -182,8 +188,8 @@ impl TableReader {
                 Advance::ByCommits(replay) => *replay,
                 Advance::ByCheckpoint => return Ok(None),
                 Advance::TooMuch => {
-                    // It is not tried again until something of the table is kept again.
-                    self.kept().forget(path);
+                    // It is not tried again from there.
+                    self.kept().forget_version(path, kept.version);
                     return Ok(None);
                 }
             },
@@ -257,7 +263,7 @@ impl TableReader {
             return Ok(Advance::ByCheckpoint);
         }
         if let Some(newest) = listed.newest()
-            && !self.tail(path, next..=newest, listed.commits().clone(), &mut tail).await?
+            && !self.tail(path, next..=newest, listed.listed(next..newest + 1), &mut tail).await?
         {
             return Ok(Advance::TooMuch);
         }
@@ -356,7 +362,7 @@ impl TableReader {
             let mut tail = Tail::new(bytes_max);
             let read = async {
                 // Most of a large log is files, which take more than a third of their text: with more it is no use trying.
-                Ok(plan.commit_bytes / 3 <= bytes_max
+                Ok(plan.commit_bytes() / 3 <= bytes_max
                     && self.tail(path, plan.versions(), plan.commits.clone(), &mut tail).await?)
             };
             let (checkpoint, is_all) = match &plan.checkpoint {
@@ -483,17 +489,14 @@ impl Tail {
 
     /// Adds a commit; whether what there is may still be kept.
     async fn take(&mut self, version: u64, mut commit: ActionLines) -> Result<bool, PortError> {
-        // An empty commit is one, too.
-        let first = commit.next().await?.unwrap_or_else(|| CommitActions::at(commit.timestamp()));
-        self.replay.apply(version, first);
-        let mut has_parts = false;
+        let mut parts = 0;
         while self.replay.kept_bytes() <= self.bytes_max
             && let Some(part) = commit.next().await?
         {
             self.replay.apply(version, part);
-            has_parts = true;
+            parts += 1;
         }
-        if has_parts {
+        if parts > 1 {
             self.replay.settle(version, commit.timestamp());
         }
         Ok(self.replay.kept_bytes() <= self.bytes_max)
@@ -559,10 +562,9 @@ impl Begun {
 
     /// What the files would take in memory, by a guess, where they were not read for that yet.
     fn seems_to_take(&self) -> u64 {
-        let checkpoint = self.checkpoint.as_ref().map_or(0, |(_, checkpoint)| checkpoint.files_bytes);
         match &self.behind {
             Behind::Held(_) => u64::MAX,
-            Behind::Outlined(outline, _) => outline.stayed_bytes().saturating_add(checkpoint),
+            Behind::Outlined(outline, _) => outline.stayed_bytes(),
         }
     }
 

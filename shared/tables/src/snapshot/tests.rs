@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,6 +35,8 @@ struct Counted {
     lists: AtomicUsize,
     /// The most bytes of one answer.
     most: AtomicU64,
+    /// Whether an answer lets others begin before it comes.
+    waits: AtomicBool,
 }
 
 impl fmt::Display for Counted {
@@ -55,6 +57,9 @@ impl ObjectStore for Counted {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.gets.fetch_add(1, Ordering::Relaxed);
+        if self.waits.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
         let found = self.store.get_opts(location, options).await?;
         self.most.fetch_max(found.range.end - found.range.start, Ordering::Relaxed);
         Ok(found)
@@ -94,7 +99,10 @@ impl Counted {
     }
 
     async fn write(&self, path: &str, version: u64, actions: &[serde_json::Value]) {
-        let text: String = actions.iter().map(|action| format!("{action}\n")).collect();
+        self.write_text(path, version, actions.iter().map(|action| format!("{action}\n")).collect()).await;
+    }
+
+    async fn write_text(&self, path: &str, version: u64, text: String) {
         let location = Path::from(format!("{path}/_delta_log/{version:020}.json"));
         self.store.put(&location, PutPayload::from(text)).await.unwrap();
     }

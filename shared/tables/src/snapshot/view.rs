@@ -36,7 +36,8 @@ pub struct Counts {
 /// A table at one version, and a place in the list of its files.
 ///
 /// The view of a table that is too large to keep holds a few thousand files at a time. What the commits behind its
-/// checkpoint added is held too if it is small; else they are read twice, first for what of them is void.
+/// checkpoint added is held too if it is small; else they are read twice, first for what of them is void. Files that
+/// seemed few enough to be kept, and were not, are held until they are handed out.
 #[derive(Debug)]
 pub struct TableView {
     /// The table version.
@@ -131,19 +132,23 @@ impl TableView {
         Self { version, timestamp, protocol, metadata, base, counts: None, rest }
     }
 
-    /// The version with its files, if they take so much memory at most; they are handed out as if they were not read.
+    /// The version with its files, if they take so much memory at most; what was read is handed out in any case. Of a
+    /// view that is read from the store.
     pub(super) async fn collect(&mut self, bytes_max: u64) -> Result<Option<Snapshot>, PortError> {
+        let Rest::Streamed(streamed) = &mut self.rest else { return Ok(None) };
         let mut files = FileList::default();
         let mut is_all = false;
         while !is_all && files.total().kept_bytes <= bytes_max {
-            let some = self.next_files().await?;
-            is_all = some.is_empty();
+            let mut some = Vec::new();
+            while !is_all && some.len() < FILES_AT_ONCE {
+                let read = streamed.next_files().await?;
+                is_all = read.is_empty();
+                some.extend(read);
+            }
             files.extend(some);
         }
-        let all = files.chunks().iter().flat_map(|chunk| chunk.iter().cloned()).collect();
-        if let Rest::Streamed(streamed) = &mut self.rest {
-            streamed.ready = all;
-        }
+        is_all &= files.total().kept_bytes <= bytes_max;
+        streamed.ready = files.chunks().iter().flat_map(|chunk| chunk.iter().cloned()).collect();
         Ok(is_all.then(|| Snapshot {
             version: self.version,
             timestamp: self.timestamp,

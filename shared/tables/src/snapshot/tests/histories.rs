@@ -26,7 +26,7 @@ struct Style {
     /// A file that is there may be added again without being removed.
     enters_again: bool,
     removes_last: bool,
-    /// So large that it is read in parts: something that no reader needs lies between these actions.
+    /// It is read in parts: between these actions lie as many empty lines as are read at once.
     parted_at: Option<usize>,
 }
 
@@ -95,11 +95,11 @@ async fn live(events: Vec<Event>) {
                     actions.sort_by_key(|action| action.get("remove").is_some());
                 }
                 actions.push(json!({"commitInfo": {"timestamp": 1_000 + version}}));
+                let mut lines: Vec<String> = actions.iter().map(ToString::to_string).collect();
                 if let Some(at) = style.parted_at {
-                    let filler = json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(600_000)}});
-                    actions.insert(at.min(actions.len()), filler);
+                    lines.insert(at.min(lines.len()), "\n".repeat(1_024));
                 }
-                store.write(PATH, version, &actions).await;
+                store.write_text(PATH, version, lines.join("\n")).await;
                 models.push(model);
             }
             Event::Checkpoint(form) => {

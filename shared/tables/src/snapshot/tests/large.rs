@@ -1,6 +1,6 @@
 //! Commits that are too large to hold.
 
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use proptest::prelude::*;
 
 use super::checkpoints::keeping;
@@ -9,6 +9,7 @@ use super::open::{all_files, all_paths, at};
 use super::*;
 use crate::object::Object;
 use crate::snapshot::action_lines::ActionLines;
+use crate::snapshot::commits::open_commits;
 
 /// About 1,000 bytes of statistics.
 fn large_add(number: usize) -> serde_json::Value {
@@ -151,6 +152,85 @@ async fn a_small_table_is_kept_however_much_its_commits_came_to() {
     assert_eq!(view.counts, None);
     let expected: Vec<String> = ["f39".to_owned()].into_iter().chain((0..3_000).map(|n| format!("g{n}"))).collect();
     assert_eq!(all_paths(view).await, expected);
+}
+
+#[tokio::test]
+async fn what_left_makes_room_for_what_came() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..1).await;
+    for version in 1..30 {
+        store.write(PATH, version, &[remove(&format!("f{}", version - 1)), add(&format!("f{version}"))]).await;
+    }
+    let text = 30 * 350;
+    let view = keeping(&store, text / 2).open(PATH, None, None).await.unwrap();
+    assert_eq!(view.counts, Some(Counts { files: 1, bytes: 10 }));
+    assert_eq!(store.requests(), (31, 1), "what is held is read once");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_fails_while_a_table_is_collected_is_passed_over() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..3).await;
+    let files = all_files(reader(&store).open(PATH, Some(2), None).await.unwrap()).await;
+    store.checkpoint(2, &files, Form::Classic).await;
+    for version in 3..40 {
+        let left = format!("f{}", version - 1);
+        let filler = json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(2_000)}});
+        store.write(PATH, version, &[filler, remove(&left), add(&format!("f{version}"))]).await;
+    }
+    let open = async || keeping(&store, 8_000).open(PATH, None, None).await.unwrap();
+    let view = open().await;
+    assert_eq!((view.base, view.counts), (Base(Some(2)), Some(Counts { files: 3, bytes: 30 })));
+    // The statistics are damaged, which nobody looks at for what files are known by.
+    let location = Path::from(format!("{PATH}/_delta_log/{:020}.checkpoint.parquet", 2));
+    let mut bytes = store.store.get(&location).await.unwrap().bytes().await.unwrap().to_vec();
+    let stats = bytes.windows(12).position(|window| window == b"{\"numRecords").unwrap();
+    bytes[stats - 24..stats].fill(0xff);
+    store.store.put(&location, PutPayload::from(bytes)).await.unwrap();
+    let view = open().await;
+    assert_eq!((view.base, view.counts), (Base(None), Some(Counts { files: 3, bytes: 30 })));
+}
+
+#[tokio::test]
+async fn an_empty_commit_is_a_version() {
+    let store = Arc::new(Counted::default());
+    store.with_versions(PATH, 0..2).await;
+    store.write(PATH, 2, &[]).await;
+    for table_max in [0, 1 << 20] {
+        let view = keeping(&store, table_max).open(PATH, None, None).await.unwrap();
+        assert_eq!(view.version, 2);
+        assert_eq!(all_paths(view).await, ["f0", "f1"]);
+    }
+}
+
+#[tokio::test]
+async fn commits_are_fetched_ahead_by_their_bytes() {
+    let store = Arc::new(Counted::default());
+    let filler = || json!({"domainMetadata": {"domain": "x", "configuration": "x".repeat(1 << 20)}});
+    for version in 0..60 {
+        let [protocol, metadata] = opening();
+        store.write(PATH, version, &[protocol, metadata, filler(), add(&format!("f{version}"))]).await;
+    }
+    let reader = reader(&store);
+    let listed = reader.list(PATH, None).await.unwrap().listed(0..60);
+    store.waits.store(true, Ordering::Relaxed);
+    store.requests();
+    let mut commits = open_commits(store.clone(), PATH, 0..=59, listed).boxed();
+    let first = commits.try_next().await.unwrap().unwrap();
+    let (gets, _) = store.requests();
+    assert_eq!(gets, 7, "a little more than 1 MiB each, of 8 MiB");
+    assert_eq!(first.0, 0);
+    drop(first);
+    let read = async {
+        let mut versions = Vec::new();
+        while let Some((version, lines)) = commits.try_next().await.unwrap() {
+            assert_eq!(lines.all().await.unwrap().adds.len(), 1);
+            versions.push(version);
+        }
+        versions
+    };
+    let versions = tokio::time::timeout(std::time::Duration::from_secs(60), read).await.unwrap();
+    assert!(versions.into_iter().eq(1..60));
 }
 
 #[tokio::test]
