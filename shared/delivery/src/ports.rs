@@ -269,6 +269,18 @@ pub trait TableStore: Send + Sync {
         workflow: &WorkflowId,
         latest: &LatestTable,
     ) -> Result<(), PortError>;
+
+    /// Notes a proven version of a version table that `__LATEST` does not follow while it mirrors another one. A newer
+    /// one that is noted stays.
+    async fn pass_over(
+        &self,
+        connector: &ConnectorId,
+        source: &TableName,
+        source_version: u64,
+    ) -> Result<(), PortError>;
+
+    /// The newest version of a version table that was noted so. Sees every note that was made before.
+    async fn passed_over(&self, connector: &ConnectorId, source: &TableName) -> Result<Option<u64>, PortError>;
 }
 
 /// Finds staged runs.

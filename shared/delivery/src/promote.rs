@@ -4,6 +4,10 @@
 //! can only become version `k + 1`: whoever loses the race reads the winner's commit and plans again. Running twice
 //! plans nothing the second time.
 //!
+//! A proven version that the table does not follow, because it mirrors the version table of a newer run, is noted in the
+//! state table before the log is looked at for the last time; and so is the version that a switch leaves. Who switches
+//! looks for such a note behind its commit: between the two, one of them sees the other's.
+//!
 //! The usual plan ships the version table's commits. If they are too many, or the first of them are cleaned up, the
 //! plan compares what both tables hold and makes up for the difference in one commit.
 
@@ -80,23 +84,52 @@ pub async fn promote(
         Some(latest) => Some(Position { table_version: latest.table_version, mirrored: latest.mirrored.clone() }),
         None => position_in_log(ports, connector, &table).await?,
     };
+    let mut proven = proven.clone();
+    let mut has_switched = known.is_none();
     for _ in 0..PLANS_MAX {
         let next = position.as_ref().map_or(0, |position| position.table_version + 1);
-        if let Some(planned) = plan(ports, connector, &table, position.as_ref(), proven).await? {
+        if position.as_ref().is_some_and(|position| position.gives_way_to(&proven)) {
+            let noted = ports.tables.passed_over(connector, &proven.source).await.map_err(classify)?;
+            proven.source_version = proven.source_version.max(noted.unwrap_or_default());
+        }
+        if let Some(planned) = plan(ports, connector, &table, position.as_ref(), &proven).await? {
             ports.log.copy_between(connector, &proven.source, &table, &planned.commit.adds).await.map_err(classify)?;
-            position =
-                Some(match ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)? {
-                    WriteOutcome::Written => Position { table_version: next, mirrored: planned.mirrored },
-                    WriteOutcome::Taken => read_position(ports, connector, &table, next, position).await?,
-                });
+            if let Some(left) = position.as_ref().map(|position| &position.mirrored)
+                && left.source != proven.source
+            {
+                let noted = ports.tables.pass_over(connector, &left.source, left.source_version);
+                noted.await.map_err(classify)?;
+            }
+            let outcome = ports.log.write(connector, &table, next, &planned.commit).await.map_err(classify)?;
+            let reached = match outcome {
+                WriteOutcome::Written => Position { table_version: next, mirrored: planned.mirrored },
+                WriteOutcome::Taken => read_position(ports, connector, &table, next, position.clone()).await?,
+            };
+            has_switched |= position.is_none_or(|before| before.mirrored.source != reached.mirrored.source);
+            position = Some(reached);
             continue;
         }
-        let Some(reached) = position else { return Ok(()) };
+        let Some(reached) = position.clone() else { return Ok(()) };
+        if reached.mirrored.source != proven.source {
+            ports.tables.pass_over(connector, &proven.source, proven.source_version).await.map_err(classify)?;
+            if let Some(commit) = ports.log.read(connector, &table, next).await.map_err(classify)? {
+                let mirrored = mirrored_after(position, &commit)?;
+                has_switched |= mirrored.source != reached.mirrored.source;
+                position = Some(Position { table_version: next, mirrored });
+                continue;
+            }
+        } else if has_switched {
+            let noted = ports.tables.passed_over(connector, &proven.source).await.map_err(classify)?;
+            if let Some(noted) = noted.filter(|noted| *noted > reached.mirrored.source_version) {
+                proven.source_version = noted;
+                continue;
+            }
+        }
         if membership == Membership::Unshared {
             ports.backend.add_table(connector, &table).await.map_err(classify)?;
             membership = Membership::Shared;
         }
-        if known.as_ref().map(|latest| &latest.mirrored.source) != Some(&reached.mirrored.source) {
+        if has_switched {
             // Another version table means other columns. Noted below only when the backend knows them.
             ports.backend.refresh_table(connector, &table).await.map_err(classify)?;
         }
@@ -143,6 +176,13 @@ struct Position {
     mirrored: Mirrored,
 }
 
+impl Position {
+    /// Whether the table switches to another version table.
+    fn gives_way_to(&self, proven: &Proven) -> bool {
+        self.mirrored.source != proven.source && self.mirrored.newest_finished_at < proven.finished_at
+    }
+}
+
 /// The next commit of `__LATEST`, and what the table mirrors after it.
 struct Planned {
     commit: Commit,
@@ -160,7 +200,7 @@ async fn plan(
         Some(position) if position.mirrored.source == proven.source => {
             catch_up(ports, connector, table, position, proven).await
         }
-        Some(position) if position.mirrored.newest_finished_at >= proven.finished_at => Ok(None),
+        Some(position) if !position.gives_way_to(proven) => Ok(None),
         Some(_) | None => switch(ports, connector, table, position, proven).await.map(Some),
     }
 }

@@ -69,6 +69,7 @@ struct Inner {
     labels: BTreeMap<(ConnectorId, WorkflowLabel), WorkflowId>,
     versions: BTreeMap<WorkflowOf, Vec<VersionTable>>,
     latest: BTreeMap<WorkflowOf, LatestTable>,
+    passed_over: BTreeMap<(ConnectorId, TableName), u64>,
     shares: BTreeMap<String, (ConnectorId, BTreeSet<TableName>)>,
     started: BTreeMap<String, (RunKey, Vec<ConnectorId>)>,
     origins: BTreeMap<String, Origin>,
@@ -452,6 +453,25 @@ impl TableStore for InMemoryState {
                 inner.latest.insert(of, latest.clone());
             }
             Ok(())
+        })
+    }
+
+    async fn pass_over(
+        &self,
+        connector: &ConnectorId,
+        source: &TableName,
+        source_version: u64,
+    ) -> Result<(), PortError> {
+        self.call("note what a latest table does not follow", |inner| {
+            let noted = inner.passed_over.entry((connector.clone(), source.clone())).or_default();
+            *noted = source_version.max(*noted);
+            Ok(())
+        })
+    }
+
+    async fn passed_over(&self, connector: &ConnectorId, source: &TableName) -> Result<Option<u64>, PortError> {
+        self.call("read what a latest table did not follow", |inner| {
+            Ok(inner.passed_over.get(&(connector.clone(), source.clone())).copied())
         })
     }
 }

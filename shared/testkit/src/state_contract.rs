@@ -257,6 +257,14 @@ pub async fn table_store_contract(tables: &dyn TableStore, prefix: &str) {
         );
     }
     assert_eq!(tables.latest(&connector, &dot).await.expect("read"), None);
+
+    assert_eq!(tables.passed_over(&connector, &first.name).await.expect("read"), None);
+    for (noted, kept) in [(4, 4), (4, 4), (7, 7), (5, 7)] {
+        tables.pass_over(&connector, &first.name, noted).await.expect("note");
+        assert_eq!(tables.passed_over(&connector, &first.name).await.expect("read"), Some(kept), "the newest stays");
+    }
+    let unknown = TableName::from_stored("WF_UNKNOWN__V1");
+    assert_eq!(tables.passed_over(&connector, &unknown).await.expect("read"), None);
 }
 
 /// What a load notes, and what the next one reads.

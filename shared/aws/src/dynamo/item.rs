@@ -87,6 +87,10 @@ impl Key {
         Self::of_connector(connector, format!("LATEST#{workflow}"))
     }
 
+    pub(super) fn passed_over(connector: &ConnectorId, source: &TableName) -> Self {
+        Self::of_connector(connector, format!("PASSED#{}", source.as_str()))
+    }
+
     pub(super) fn schema(connector: &ConnectorId, workflow: &WorkflowId, fingerprint: &Fingerprint) -> Self {
         Self::of_connector(connector, format!("SCHEMA#{workflow}#{}", fingerprint.as_str()))
     }

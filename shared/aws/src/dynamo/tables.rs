@@ -25,6 +25,8 @@ const SHARED: &str = "note that a table is shared";
 const TABLES: &str = "list a connector's version tables";
 const LATEST: &str = "read the state of a latest table";
 const PUT_LATEST: &str = "note the state of a latest table";
+const PASS_OVER: &str = "note what a latest table does not follow";
+const PASSED_OVER: &str = "read what a latest table did not follow";
 
 #[async_trait]
 impl TableStore for DynamoStore {
@@ -159,6 +161,22 @@ impl TableStore for DynamoStore {
         self.update(PUT_LATEST, latest_item(connector, workflow, latest)).await?;
         Ok(())
     }
+
+    async fn pass_over(
+        &self,
+        connector: &ConnectorId,
+        source: &TableName,
+        source_version: u64,
+    ) -> Result<(), PortError> {
+        // A newer version that is noted already is what was asked for.
+        self.update(PASS_OVER, passed_over_item(connector, source, source_version)).await?;
+        Ok(())
+    }
+
+    async fn passed_over(&self, connector: &ConnectorId, source: &TableName) -> Result<Option<u64>, PortError> {
+        let item = self.get(PASSED_OVER, Key::passed_over(connector, source)).await?;
+        item.map(|item| Attributes::of(&item, PASSED_OVER).number("source_version")).transpose()
+    }
 }
 
 pub(super) fn aimed(delivery: &DeliveryKey, table_version: u64, now: Timestamp) -> Write {
@@ -278,6 +296,13 @@ pub(super) fn latest_item(connector: &ConnectorId, workflow: &WorkflowId, latest
         .set("newest_finished_at", instant(latest.mirrored.newest_finished_at))
         .set("membership", membership(latest.shared))
         .when("attribute_not_exists(#pk) OR #table_version <= :table_version")
+}
+
+pub(super) fn passed_over_item(connector: &ConnectorId, source: &TableName, source_version: u64) -> Write {
+    Write::update(Key::passed_over(connector, source))
+        .set("connector_id", text(connector.as_str()))
+        .set("source_version", number(source_version))
+        .when("attribute_not_exists(#pk) OR #source_version <= :source_version")
 }
 
 pub(super) fn read_latest(item: &Item) -> Result<LatestTable, PortError> {

@@ -159,6 +159,7 @@ fn tables_are_written_and_read_as_their_fixtures() {
     };
     let item = golden("latest table", &tables::latest_item(connector, workflow, &latest));
     assert_eq!(tables::read_latest(&item).unwrap(), latest);
+    golden("version passed over", &tables::passed_over_item(connector, &latest.mirrored.source, 6));
 
     let label = WorkflowLabel::preferred(workflow);
     let fingerprint = Fingerprint::from_stored("f0e1");

@@ -74,7 +74,7 @@ impl TableStore for HeldUp<'_> {
         connector: &ConnectorId,
         workflow: &delivery::ids::WorkflowId,
     ) -> Result<Option<LatestTable>, PortError> {
-        self.0.state.latest(connector, workflow).await
+        held_up(self.0.state.latest(connector, workflow)).await
     }
 
     async fn version_tables(
@@ -90,7 +90,20 @@ impl TableStore for HeldUp<'_> {
         workflow: &delivery::ids::WorkflowId,
         latest: &LatestTable,
     ) -> Result<(), PortError> {
-        self.0.state.put_latest(connector, workflow, latest).await
+        held_up(self.0.state.put_latest(connector, workflow, latest)).await
+    }
+
+    async fn pass_over(
+        &self,
+        connector: &ConnectorId,
+        source: &TableName,
+        source_version: u64,
+    ) -> Result<(), PortError> {
+        held_up(self.0.state.pass_over(connector, source, source_version)).await
+    }
+
+    async fn passed_over(&self, connector: &ConnectorId, source: &TableName) -> Result<Option<u64>, PortError> {
+        held_up(self.0.state.passed_over(connector, source)).await
     }
 }
 
@@ -179,6 +192,22 @@ fn turn() -> impl Strategy<Value = Turn> {
     prop_oneof![30 => (0..2_usize).prop_map(Turn::Goes), 2 => (0..2_usize).prop_map(Turn::Ends), 1 => Just(Turn::Forgotten)]
 }
 
+/// As `turn`, for every promotion.
+fn promotion_turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        40 => (0..RUNS).prop_map(Turn::Goes),
+        2 => (0..RUNS).prop_map(Turn::Ends),
+        1 => Just(Turn::Forgotten),
+    ]
+}
+
+type Promotion<'a> = Pin<Box<dyn Future<Output = Result<(), StepError>> + 'a>>;
+
+fn promotion<'a>(world: &'a World, held: &'a HeldUp<'a>, batch: &'a Batch, proven: &'a Proven) -> Promotion<'a> {
+    let ports = Promoting { deliveries: &world.state, tables: held, log: held, backend: &world.state, clock: &Noon };
+    Box::pin(async move { promote(ports, batch, &label(), proven).await })
+}
+
 type Load<'a> = Pin<Box<dyn Future<Output = Result<Published, StepError>> + 'a>>;
 
 fn load<'a>(world: &'a World, held: &'a HeldUp<'a>, batch: &'a Batch, fingerprint: &'a Fingerprint) -> Load<'a> {
@@ -264,5 +293,51 @@ proptest! {
             let known = record.delivery.loaded_table_version;
             prop_assert_eq!(known, versions.get(&format!("run/r{n}")).copied(), "the record says where the run is");
         }
+    }
+
+    #[test]
+    fn promotions_that_overlap_in_any_way_leave_latest_with_all_rows_of_the_newest_schema(
+        days in Just((0..RUNS).collect::<Vec<_>>()).prop_shuffle(),
+        of_second_schema in prop::collection::vec(any::<bool>(), RUNS),
+        turns in prop::collection::vec(promotion_turn(), 0..240),
+    ) {
+        let runs: Vec<_> = (0..RUNS)
+            .map(|n| {
+                let run = a_run(&format!("r{n}"), days[n] as i64);
+                let fields = || vec![field("other", "NUMBER")];
+                if of_second_schema[n] { with_fields(run, fields()) } else { run }
+            })
+            .collect();
+        let world = now(World::new());
+        let proven: Vec<_> = runs.iter().map(|run| now(world.stay_behind(run))).collect();
+        let connector = connector_id(CONNECTOR);
+        let batches: Vec<_> = runs.iter().map(|run| Batch::of(&delivery_key(&connector, &run.key))).collect();
+        let held = HeldUp(&world);
+        let begin = |which: usize| Some(promotion(&world, &held, &batches[which], &proven[which]));
+        let mut promotions: Vec<_> = (0..RUNS).map(begin).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for turn in turns {
+            match turn {
+                Turn::Goes(which) => {
+                    let done = promotions[which].as_mut().map(|promotion| promotion.as_mut().poll(&mut context));
+                    if let Some(Poll::Ready(outcome)) = done {
+                        outcome.unwrap();
+                        promotions[which] = None;
+                    }
+                }
+                // One that has ended does not begin again: its delivery is on its way.
+                Turn::Ends(which) if promotions[which].is_some() => promotions[which] = begin(which),
+                Turn::Ends(_) => {}
+                Turn::Forgotten => world.state.forget_table_versions(),
+            }
+        }
+        for promotion in promotions.into_iter().flatten() {
+            now(promotion).unwrap();
+        }
+        let newest = (0..RUNS).max_by_key(|n| days[*n]).unwrap();
+        let (mut mirrored, mut expected) = (now(world.files(&latest())), now(world.files(&proven[newest].source)));
+        mirrored.sort();
+        expected.sort();
+        prop_assert_eq!(mirrored, expected);
     }
 }

@@ -10,7 +10,7 @@ impl World {
         self.deliver(run).await.unwrap();
     }
 
-    async fn stay_behind(&self, run: &Run) -> Proven {
+    pub(super) async fn stay_behind(&self, run: &Run) -> Proven {
         self.record(run).await;
         let delivery = delivery_key(&connector_id(CONNECTOR), &run.key);
         let staged = self.stage_runs(std::slice::from_ref(run)).await.unwrap().remove(0);
@@ -113,6 +113,22 @@ async fn a_neighbour_that_promotes_more_than_its_own_run_does_not_hide_when_that
     let between = with_fields(a_run("between", 20), vec![field("other", "NUMBER")]);
     world.arrive(&between).await;
     assert_eq!(world.files(&latest()).await, world.files(&version(1)).await, "an older run of another schema");
+}
+
+#[tokio::test]
+async fn rows_that_came_while_another_schema_was_newest_are_there_after_the_switch() {
+    let world = World::new().await;
+    world.arrive(&a_run("first", 10)).await;
+    let other = |id: &str, finished| with_fields(a_run(id, finished), vec![field("other", "NUMBER")]);
+    let (newest, early) = (other("newest", 30), other("early", 5));
+    let newest_proven = world.stay_behind(&newest).await;
+    let early_proven = world.stay_behind(&early).await;
+    // The early run is older than what the table mirrors; its rows lie behind the newest run's.
+    world.promote(&early, &early_proven).await.unwrap();
+    assert_eq!(world.files(&latest()).await, world.files(&version(1)).await);
+    world.promote(&newest, &newest_proven).await.unwrap();
+    assert_eq!(world.files(&latest()).await, ["newest-00000.parquet", "early-00000.parquet"]);
+    assert_eq!(world.commits(&latest()), 2, "in the commit that switches");
 }
 
 #[tokio::test]
