@@ -64,7 +64,8 @@ pub struct Proven {
 }
 
 /// Brings `__LATEST` up to a proven version of a version table: ships its commits, or switches to it in one commit
-/// if its newest run finished after every run mirrored so far. A late old run changes nothing.
+/// if its newest run finished after every run mirrored so far. A late old run of another schema changes nothing; it is
+/// noted for the switch that may come.
 ///
 /// # Errors
 ///
@@ -112,13 +113,16 @@ pub async fn promote(
         let Some(reached) = position.clone() else { return Ok(()) };
         if reached.mirrored.source != proven.source {
             ports.tables.pass_over(connector, &proven.source, proven.source_version).await.map_err(classify)?;
-            if let Some(commit) = ports.log.read(connector, &table, next).await.map_err(classify)? {
-                let mirrored = mirrored_after(position, &commit)?;
-                has_switched |= mirrored.source != reached.mirrored.source;
-                position = Some(Position { table_version: next, mirrored });
-                continue;
-            }
-        } else if has_switched {
+            let Some(commit) = ports.log.read(connector, &table, next).await.map_err(classify)? else {
+                // What the table is now is noted by who made it so, behind a look at the notes.
+                return Ok(());
+            };
+            let mirrored = mirrored_after(position, &commit)?;
+            has_switched |= mirrored.source != reached.mirrored.source;
+            position = Some(Position { table_version: next, mirrored });
+            continue;
+        }
+        if has_switched {
             let noted = ports.tables.passed_over(connector, &proven.source).await.map_err(classify)?;
             if let Some(noted) = noted.filter(|noted| *noted > reached.mirrored.source_version) {
                 proven.source_version = noted;

@@ -68,11 +68,9 @@ impl ActionLines {
     /// `InvalidData` if they cannot be understood, `NotFound` if the object is gone, else what the store failed with.
     pub(crate) async fn next(&mut self) -> Result<Option<CommitActions>, PortError> {
         let lines = self.next_lines().await?;
-        if lines.is_none() && std::mem::replace(&mut self.has_begun, true) {
-            return Ok(None);
-        }
-        self.has_begun = true;
-        let lines = lines.unwrap_or_default();
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        // An empty object has its actions, too: none.
+        let Some(lines) = lines.or_else(|| is_first.then(Bytes::new)) else { return Ok(None) };
         let actions = CommitActions::parse(&lines, self.timestamp)?;
         self.timestamp = actions.timestamp;
         Ok(Some(actions))

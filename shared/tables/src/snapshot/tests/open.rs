@@ -21,6 +21,21 @@ pub(super) async fn all_files(mut view: TableView) -> Vec<Arc<File>> {
     }
 }
 
+/// Reads a view until it fails, because a file of the log is gone, and not before that as if it had ended.
+pub(super) async fn fails_before_its_end(view: &mut TableView) {
+    let mut read = Vec::new();
+    while read.len() < 100 {
+        match view.next_files().await {
+            Ok(files) => read.push(files.len()),
+            Err(error) => {
+                assert_eq!(error.kind, PortErrorKind::NotFound);
+                break;
+            }
+        }
+    }
+    assert!(read.len() < 100 && !read.contains(&0), "what is gone is no end: {read:?}");
+}
+
 pub(super) async fn all_paths(view: TableView) -> Vec<String> {
     all_files(view).await.iter().map(|file| file.path.clone()).collect()
 }
